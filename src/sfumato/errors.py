@@ -1,0 +1,43 @@
+"""What can go wrong, by name. For everyone who calls sfumato.
+
+Each error is also the built-in a caller already catches. A message names the argument, what came
+and what was expected; it never contains a value read from private data.
+"""
+
+from __future__ import annotations
+
+
+class SfumatoError(Exception):
+    """The ancestor of every error that sfumato raises on purpose."""
+
+
+class InvalidData(SfumatoError, ValueError):
+    """The data do not have the declared shape; nothing was spent."""
+
+
+class InvalidClaim(SfumatoError, ValueError):
+    """A claim, bound or conversion that cannot hold; nothing was spent."""
+
+
+class BudgetExceeded(SfumatoError, ValueError):
+    """The ledger refused the charge; no noise was drawn."""
+
+
+class ClaimViolated(SfumatoError, ValueError):
+    """A release tried to spend more than its claim promises; the draw did not happen."""
+
+
+class LedgerError(SfumatoError, ValueError):
+    """A ledger that is missing, locked, of another kind or schema, or lacks the data set."""
+
+
+class LedgerCorrupt(LedgerError):
+    """A ledger whose rows were edited, removed or reordered."""
+
+
+class MissingExtra(SfumatoError, ImportError):
+    """An optional dependency is not installed; the message is the command that installs it."""
+
+    def __init__(self, extra: str) -> None:
+        super().__init__(f"pip install 'sfumato[{extra}]'")
+        self.extra = extra
