@@ -23,6 +23,8 @@ from sfumato.privacy.bounds import (
     RenyiDP,
 )
 from sfumato.privacy.claim import Claim
+from sfumato.privacy.ledger import Ledger
+from sfumato.privacy.release import Release
 
 __all__ = [
     "ZCDP",
@@ -37,10 +39,12 @@ __all__ = [
     "Heuristic",
     "InvalidClaim",
     "InvalidData",
+    "Ledger",
     "LedgerCorrupt",
     "LedgerError",
     "MissingExtra",
     "PureDP",
+    "Release",
     "RenyiDP",
     "SfumatoError",
     "__version__",

@@ -61,7 +61,7 @@ def test_a_mechanism_with_its_own_proof_charges_its_own_event(bound, event):
 
 
 def test_sampled_events_are_charged_under_the_claims_neighbours():
-    event = dp_event.PoissonSampledDpEvent(0.01, dp_event.GaussianDpEvent(1.0))
+    event = dp_event.PoissonSampledDpEvent(0.01, dp_event.GaussianDpEvent(4.0))
     with Release(Claim(ApproxDP(1.0, 1e-6)), "x") as release:
         release.charge(event)
     wrong = Claim(ApproxDP(1.0, 1e-6), neighbours="replace-one")

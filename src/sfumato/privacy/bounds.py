@@ -151,9 +151,7 @@ def _listed(name: str, values: Any) -> Sequence[Any]:
 def bound_to_json(bound: Bound) -> dict[str, Any]:
     """Return `bound` as a JSON object with its kind and its parameters."""
     values = {f.name: getattr(bound, f.name) for f in fields(bound)}
-    return {"kind": type(bound).__name__} | {
-        k: list(v) if isinstance(v, tuple) else v for k, v in values.items()
-    }
+    return {"kind": type(bound).__name__} | {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
 def bound_from_json(document: Any) -> Bound:

@@ -104,11 +104,7 @@ class Claim:
             f"{str(self.bound)[0].upper()}{str(self.bound)[1:]}, for each {self.unit} "
             f"({_RELATION[self.neighbours]}); {_TRUST[self.trust]}."
         )
-        return (
-            f"{sentence} It assumes that {'; that '.join(self.assumptions)}."
-            if self.assumptions
-            else sentence
-        )
+        return f"{sentence} It assumes that {'; that '.join(self.assumptions)}." if self.assumptions else sentence
 
     def delta_at(self, epsilon: float) -> float:
         """Return the least δ that the bound implies at ε ≥ 0: its privacy profile.
@@ -167,8 +163,7 @@ class Claim:
         for name in ("unit", "neighbours", "trust"):
             if getattr(self, name) != getattr(other, name):
                 raise InvalidClaim(
-                    f"claims about another {name} do not compose: "
-                    f"{getattr(self, name)} and {getattr(other, name)}"
+                    f"claims about another {name} do not compose: {getattr(self, name)} and {getattr(other, name)}"
                 )
         assumptions = tuple(dict.fromkeys((*self.assumptions, *other.assumptions)))
         return replace(

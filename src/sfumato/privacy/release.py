@@ -198,9 +198,7 @@ class Release:
         step = default_granularity(scale) if granularity is None else granularity
         cells = to_grid(np.asarray(values, dtype=float), step)
         sensitivity = grid_sensitivity(l1_sensitivity, step, cells.size, norm="l1")
-        return from_grid(
-            self.discrete_laplace(cells, l1_sensitivity=Fraction(sensitivity), epsilon=epsilon), step
-        )
+        return from_grid(self.discrete_laplace(cells, l1_sensitivity=Fraction(sensitivity), epsilon=epsilon), step)
 
     def gaussian(
         self, values: ArrayLike, *, l2_sensitivity: float, rho: float, granularity: float | None = None

@@ -1,0 +1,25 @@
+"""The package as a whole: cheap to import, typed, one version."""
+
+import importlib.metadata
+import subprocess
+import sys
+from importlib import resources
+
+import sfumato
+
+HEAVY = ("torch", "transformers", "diffusers", "flwr", "lifelines", "matplotlib", "duckdb", "pyspark", "polars")
+
+
+def test_import_brings_no_heavy_library():
+    code = f"import sys, sfumato; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_version_comes_from_one_place():
+    assert importlib.metadata.version("sfumato") == sfumato.__version__
+
+
+def test_it_is_typed_and_exports_what_it_names():
+    assert resources.files("sfumato").joinpath("py.typed").is_file()
+    assert all(hasattr(sfumato, name) for name in sfumato.__all__)
