@@ -33,11 +33,7 @@ def test_gaussian_events_agree_with_dp_accounting(sigma, delta):
 
 def test_sampling_is_composed_under_the_named_neighbours_only():
     event = dp_event.PoissonSampledDpEvent(0.01, dp_event.GaussianDpEvent(1.0))
-    assert (
-        0
-        < cost_of(event, "add-remove").epsilon_at(1e-6)
-        < cost_of(dp_event.GaussianDpEvent(1.0)).epsilon_at(1e-6)
-    )
+    assert 0 < cost_of(event, "add-remove").epsilon_at(1e-6) < cost_of(dp_event.GaussianDpEvent(1.0)).epsilon_at(1e-6)
     with pytest.raises(InvalidClaim, match="replace-one"):
         cost_of(event, "replace-one")
     with pytest.raises(InvalidClaim, match="name them"):
