@@ -40,7 +40,7 @@ class PureDP:
         object.__setattr__(self, "epsilon", _number("epsilon", self.epsilon))
 
     def __str__(self) -> str:
-        return f"ε-differential privacy with ε = {self.epsilon:.6g}"
+        return f"pure ε-differential privacy with ε = {self.epsilon:.6g}"
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class ZCDP:
         object.__setattr__(self, "rho", _number("rho", self.rho))
 
     def __str__(self) -> str:
-        return f"ρ-zero-concentrated differential privacy with ρ = {self.rho:.6g}"
+        return f"zero-concentrated differential privacy with ρ = {self.rho:.6g}"
 
 
 @dataclass(frozen=True)

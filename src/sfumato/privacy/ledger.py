@@ -38,7 +38,17 @@ from sfumato.privacy.bounds import (
 )
 from sfumato.privacy.claim import Claim, Unit
 
-_ACTIVE: ContextVar[tuple[Ledger, str] | None] = ContextVar("sfumato_ledger", default=None)
+
+@dataclass(frozen=True)
+class _Scope:
+    """What releases in this context are charged to, and the receipts of those that were."""
+
+    ledger: Ledger
+    dataset: str
+    receipts: list[Receipt]
+
+
+_ACTIVE: ContextVar[_Scope | None] = ContextVar("sfumato_ledger", default=None)
 
 
 @dataclass(frozen=True)
@@ -92,7 +102,18 @@ class Account:
 
 def active() -> tuple[Ledger, str] | None:
     """Return the ledger and data set that releases in this context are charged to, or None."""
-    return _ACTIVE.get()
+    scope = _ACTIVE.get()
+    return None if scope is None else (scope.ledger, scope.dataset)
+
+
+def charge_active(claim: Claim, purpose: str) -> Receipt | None:
+    """Charge the active ledger, if there is one; `Release` calls this before it draws noise."""
+    scope = _ACTIVE.get()
+    if scope is None:
+        return None
+    receipt = scope.ledger.charge(scope.dataset, claim, purpose)
+    scope.receipts.append(receipt)
+    return receipt
 
 
 class Ledger:
@@ -215,8 +236,13 @@ class Ledger:
         return Receipt(dataset, account.charges + 1, str(row["at"]), digest)
 
     @contextlib.contextmanager
-    def charging(self, dataset: str) -> Iterator[None]:
+    def charging(self, dataset: str) -> Iterator[list[Receipt]]:
         """Make this ledger the active one for `dataset` in this thread or task.
+
+        Yields
+        ------
+        list of Receipt
+            Of the releases charged inside so far.
 
         Raises
         ------
@@ -224,9 +250,10 @@ class Ledger:
             If there is no such data set.
         """
         self.account(dataset)
-        token = _ACTIVE.set((self, dataset))
+        scope = _Scope(self, dataset, [])
+        token = _ACTIVE.set(scope)
         try:
-            yield
+            yield scope.receipts
         finally:
             _ACTIVE.reset(token)
 

@@ -87,10 +87,7 @@ class Release:
     def __enter__(self) -> Self:
         if self._state != "new":
             raise ClaimViolated("a release is opened once: its budget is spent once")
-        active = ledgers.active()
-        if active is not None:
-            ledger, dataset = active
-            self.receipt = ledger.charge(dataset, self.claim, self.purpose)
+        self.receipt = ledgers.charge_active(self.claim, self.purpose)
         self._entropy = Entropy(self._seed)
         self._state = "open"
         return self

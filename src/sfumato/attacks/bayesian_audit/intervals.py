@@ -214,9 +214,7 @@ class EpsilonPosterior:
         Beta prior of both rates: pseudo-counts of errors and of successes, each at least 0.5.
     """
 
-    def __init__(
-        self, counts: AttackCounts, delta: float, prior: tuple[float, float] = (0.5, 0.5)
-    ) -> None:
+    def __init__(self, counts: AttackCounts, delta: float, prior: tuple[float, float] = (0.5, 0.5)) -> None:
         _check_level(delta, 0.5)
         if len(prior) != 2 or not all(0.5 <= each < math.inf for each in prior):
             raise InvalidData("prior must be two numbers, each at least 0.5")
@@ -256,18 +254,16 @@ class EpsilonPosterior:
         step = min(1e-4 * max(1.0, epsilon), epsilon / 2)
         if step <= 0:
             raise InvalidData("epsilon must be positive")
-        return (self.cdf(epsilon + step) - self.cdf(epsilon - step)) / (2 * step)
+        return float((self.cdf(epsilon + step) - self.cdf(epsilon - step)) / (2 * step))
 
     def mean(self) -> float:
         """Posterior mean of ε."""
-        end = self.quantile(1 - 1e-12)
-        nodes = end * (_NODES + 1) / 2
         # Panels halve towards 0, where the distribution function may rise like a square root.
-        total = sum(
-            end / 2 ** (k + 1) * 0.5 * float(_WEIGHTS @ [self.probability_above(e) for e in part])
-            for k, part in ((k, end / 2 ** (k + 1) + nodes / 2 ** (k + 1)) for k in range(10))
-        )
-        return total + end / 2**10
+        ends = np.append(0.0, self.quantile(1 - 1e-12) * 2.0 ** np.arange(-10, 1))
+        half = np.diff(ends) / 2
+        nodes = (ends[:-1] + half)[:, None] + half[:, None] * _NODES
+        above = np.array([self.probability_above(float(each)) for each in nodes.ravel()])
+        return float((half[:, None] * _WEIGHTS).ravel() @ above)
 
     def probability_above(self, epsilon: float) -> float:
         """Posterior probability that the attack demonstrates more than `epsilon`."""

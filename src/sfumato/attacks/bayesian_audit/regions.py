@@ -16,9 +16,7 @@ Floats = npt.NDArray[np.float64]
 LARGEST_EXPONENT = 700.0  # exp() of more overflows a double; the region is then the whole square
 
 
-def false_positive_range(
-    false_negative_rate: npt.ArrayLike, epsilon: float, delta: float
-) -> tuple[Floats, Floats]:
+def false_positive_range(false_negative_rate: npt.ArrayLike, epsilon: float, delta: float) -> tuple[Floats, Floats]:
     """Least and greatest false-positive rate that (ε, δ)-DP allows at a false-negative rate.
 
     Parameters
@@ -41,9 +39,7 @@ def false_positive_range(
     return np.clip(least, 0.0, 1.0), np.clip(greatest, 0.0, 1.0)
 
 
-def point_epsilon(
-    false_negative_rate: npt.ArrayLike, false_positive_rate: npt.ArrayLike, delta: float
-) -> Floats:
+def point_epsilon(false_negative_rate: npt.ArrayLike, false_positive_rate: npt.ArrayLike, delta: float) -> Floats:
     """Least ε at which (ε, δ)-DP allows a pair of error rates.
 
     A test worse than chance is judged by its complement, so the value is symmetric about the

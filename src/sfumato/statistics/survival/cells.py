@@ -68,7 +68,7 @@ def check_labels(group_labels: Sequence[Any]) -> tuple[Hashable, ...]:
     return labels
 
 
-def group_codes(groups: ArrayLike, labels: Sequence[Hashable], n: int) -> NDArray[np.intp]:
+def group_codes(groups: ArrayLike, labels: Sequence[Any], n: int) -> NDArray[np.intp]:
     """Return each row's position in the declared labels; an undeclared value raises InvalidData.
 
     The message does not say which value or how many: it would be read from private data.
@@ -76,7 +76,12 @@ def group_codes(groups: ArrayLike, labels: Sequence[Hashable], n: int) -> NDArra
     values = groups if isinstance(groups, (pd.Series, pd.Index, pd.Categorical)) else np.asarray(groups)
     if np.ndim(values) != 1 or len(values) != n:
         raise InvalidData("groups must be a vector with the same length as durations")
-    codes: NDArray[np.intp] = pd.Index(labels).get_indexer(pd.Index(values))
+    index = pd.Index(values)
+    if index.dtype == bool:
+        # True and 1 are one label, as they are in Python; pandas keeps them apart
+        index = index.astype(int)
+    plain = [int(label) if isinstance(label, bool) else label for label in labels]
+    codes: NDArray[np.intp] = pd.Index(plain).get_indexer(index)
     if np.any(codes < 0):
         raise InvalidData("groups holds a value that group_labels does not declare")
     return codes
@@ -138,6 +143,9 @@ def _vector(name: str, values: ArrayLike) -> NDArray[Any]:
         raise InvalidData(f"{name} must be one-dimensional, got {vector.ndim} dimensions")
     if len(vector) == 0:
         raise InvalidData(f"{name} must not be empty")
-    if vector.dtype == object and all(isinstance(x, (int, float, np.number)) for x in vector):
-        return vector.astype(np.float64)
+    if vector.dtype == object and all(isinstance(x, (int, float, np.number, np.bool_)) for x in vector):
+        try:
+            return vector.astype(np.float64)
+        except OverflowError:
+            raise InvalidData(f"{name} must be finite") from None
     return vector

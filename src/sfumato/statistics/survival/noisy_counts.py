@@ -34,7 +34,7 @@ def toeplitz_column(length: int) -> NDArray[np.int64]:
     """
     k = np.arange(1, length)
     column = np.concatenate(([1.0], np.cumprod(1 - 1 / (2 * k))))
-    return np.maximum(1, np.rint(column * FACTOR_UNIT)).astype(np.int64)
+    return np.asarray(np.maximum(1, np.rint(column * FACTOR_UNIT)), np.int64)
 
 
 def whiten(rows: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -138,6 +138,19 @@ class NoisyCounts:
         if self.mechanism == "factorized":
             on_events, second = whiten(on_events), whiten(second)
         return np.asarray(self.variance * ((on_events**2).sum(-1) + (second**2).sum(-1)))
+
+    def at_risk(self) -> NDArray[np.float64]:
+        """Noisy numbers at risk at the start of each interval, shape (groups, m)."""
+        suffix = np.cumsum((self.events + self.censored)[:, ::-1], axis=1)[:, ::-1]
+        return np.asarray(suffix + self.tail[:, np.newaxis], np.float64)
+
+    def at_risk_deviation(self) -> NDArray[np.float64]:
+        """Standard deviation of the noise of those numbers, shape (m,)."""
+        m = self.n_bins
+        if self.mechanism != "factorized":
+            return np.asarray(np.sqrt(self.variance * (2 * (m - np.arange(m)) + 1)))
+        suffix = np.triu(np.ones((m, m)))
+        return np.asarray(np.sqrt(self.noise_variance(suffix, suffix, np.ones(m))))
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object that `from_json` reads back, exactly."""

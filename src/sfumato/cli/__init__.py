@@ -1,0 +1,72 @@
+"""The command line: parse, call, print.
+
+For the statistician and the custodian who do not write Python. Exit codes: 0 done; 1 a check came out bad (an audit
+falsified the claim, a ledger is corrupt, a study's row does not hold); 2 bad input or usage; 3 the budget is spent.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+import typer
+
+from sfumato._version import __version__
+from sfumato.cli import ledger, study, survival, systems
+from sfumato.cli.printing import fail
+from sfumato.errors import BudgetExceeded, LedgerCorrupt, SfumatoError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help=(
+        "Publish what a data set says, not who said it.\n\n"
+        "Start with `sfumato survival lung --epsilon 1 --out first`.\n\n"
+        "Exit codes: 0 done, 1 a check came out bad, 2 bad input or usage, 3 the budget is spent."
+    ),
+)
+app.command("survival")(survival.survival)
+app.command("systems")(systems.systems)
+app.add_typer(ledger.app, name="ledger")
+app.add_typer(study.app, name="study")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sfumato {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; every failure is one line on stderr and an exit code."""
+    try:
+        sys.exit(app(arguments, standalone_mode=False) or 0)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        fail("interrupted", 130)
+    except click.ClickException as error:
+        fail(error.format_message(), 2)
+    except BudgetExceeded as error:
+        fail(str(error), 3)
+    except LedgerCorrupt as error:
+        fail(str(error), 1)
+    except SfumatoError as error:
+        fail(str(error), 2)
+    except BrokenPipeError:
+        os._exit(0)
+    except Exception as error:
+        if os.environ.get("SFUMATO_DEBUG"):
+            raise
+        # The message of an error nobody foresaw may hold a value of the data.
+        fail(f"internal error ({type(error).__name__}); SFUMATO_DEBUG=1 shows it, with values of the data", 2)

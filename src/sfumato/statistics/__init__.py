@@ -1,0 +1,4 @@
+"""Statistics about people under differential privacy: survival analysis.
+
+For biostatisticians. Each module names its paper.
+"""
