@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import NoReturn
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from sfumato._version import __version__
 from sfumato.cli import ledger, study, survival, systems
@@ -51,12 +52,12 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every failure is one line on stderr and an exit code."""
     try:
         sys.exit(app(arguments, standalone_mode=False) or 0)
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         sys.exit(stop.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         fail("interrupted", 130)
-    except click.ClickException as error:
-        fail(error.format_message(), 2)
+    except TyperException as error:
+        _refuse_usage(error)
     except BudgetExceeded as error:
         fail(str(error), 3)
     except LedgerCorrupt as error:
@@ -70,3 +71,12 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         # The message of an error nobody foresaw may hold a value of the data.
         fail(f"internal error ({type(error).__name__}); SFUMATO_DEBUG=1 shows it, with values of the data", 2)
+
+
+def _refuse_usage(error: TyperException) -> NoReturn:
+    """One line for a wrong option; the help where nothing was asked."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()  # type: ignore[attr-defined]
+        sys.exit(2)
+    message = getattr(error, "format_message", error.__str__)()
+    fail(f"{message} Try --help.", 2)

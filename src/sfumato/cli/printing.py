@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 stdout = Console(highlight=False)
@@ -39,7 +40,7 @@ def rows(header: Sequence[str], lines: Sequence[Sequence[str]], title: str = "")
         return
     table = Table(*header, title=title or None)
     for line in lines:
-        table.add_row(*line)
+        table.add_row(*map(escape, line))  # a label may look like rich's markup
     stdout.print(table)
 
 

@@ -64,8 +64,9 @@ def normalised(frame: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     if len(set(columns.named())) < 2 + (columns.group is not None) + (columns.person is not None):
         raise InvalidData("duration, event, group and person must be different columns")
     durations, events = frame[columns.duration], frame[columns.event]
-    if pd.api.types.is_bool_dtype(durations):
-        raise InvalidData(f"column {columns.duration!r} must hold times, it holds booleans")
+    numeric = pd.api.types.is_numeric_dtype(durations) and not pd.api.types.is_bool_dtype(durations)
+    if not (numeric or pd.api.types.is_object_dtype(durations) or pd.api.types.is_string_dtype(durations)):
+        raise InvalidData(f"column {columns.duration!r} must hold times as numbers, it holds {durations.dtype}")
     clean = {
         columns.duration: pd.to_numeric(durations, errors="coerce").astype(float),
         columns.event: events.astype(str).str.strip().str.lower().map(_EVENTS).fillna(_UNREADABLE).astype(int),
@@ -78,24 +79,40 @@ def normalised(frame: pd.DataFrame, columns: Columns) -> pd.DataFrame:
 
 
 def _text(column: pd.Series) -> pd.Series:
-    whole = pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all()
-    values = column.astype("Int64") if whole else column  # a label 1 that a missing value turned into 1.0
-    return values.astype("string").str.strip().astype(object).where(column.notna(), None)
+    """Labels as text: 1.0 reads "1", since a missing value makes floats of integers; an empty text is missing."""
+
+    def label(value: object) -> str | None:
+        if value is None or value != value:
+            return None
+        if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+            return str(int(value))
+        return str(value).strip() or None
+
+    return pd.Series([label(value) for value in column.astype(object)], index=column.index, dtype=object)
 
 
 def _read_csv(path: Path, names: Sequence[str]) -> pd.DataFrame:
+    """Read strictly: a row with a field too many or too few is an error, not a shifted row."""
+    import pyarrow as pa
+    from pyarrow import csv
+
     try:
-        header = pd.read_csv(path, nrows=0)
-        _check_columns(names, list(header.columns))
-        return pd.read_csv(path, usecols=list(names), dtype=str)
-    except pd.errors.EmptyDataError:
-        raise InvalidData("the file is empty") from None
-    except InvalidData:
-        raise
-    except (pd.errors.ParserError, UnicodeError, ValueError, OverflowError):
-        raise InvalidData("the file cannot be read as CSV with a header line") from None
+        if path.stat().st_size == 0:
+            raise InvalidData("the file is empty")
+        options = csv.ParseOptions(newlines_in_values=True)
+        with csv.open_csv(path, parse_options=options) as reader:
+            _check_columns(names, reader.schema.names)
+        texts = csv.ConvertOptions(include_columns=list(names), column_types=dict.fromkeys(names, pa.string()))
+        frame: pd.DataFrame = csv.read_csv(path, parse_options=options, convert_options=texts).to_pandas()
+    except (pa.ArrowException, UnicodeError, ValueError) as error:
+        if isinstance(error, InvalidData):
+            raise
+        raise InvalidData(
+            "the file cannot be read as CSV: a header line, then rows of as many fields, in UTF-8"
+        ) from None
     except OSError:
         raise InvalidData("the file cannot be opened") from None
+    return frame
 
 
 def _read_parquet(path: Path, names: Sequence[str]) -> pd.DataFrame:
@@ -114,6 +131,8 @@ def _read_parquet(path: Path, names: Sequence[str]) -> pd.DataFrame:
 
 def _check_columns(wanted: Sequence[str], present: list[str]) -> None:
     for name in wanted:
+        if present.count(name) > 1:
+            raise InvalidData(f"the file has several columns {name!r}")
         if name not in present:
             # Without a header line the "columns" are the first person's values: they are not listed.
             raise InvalidData(f"there is no column {name!r} in the file's header")

@@ -26,6 +26,7 @@ def run(
     scale: str = typer.Option("smoke", help="smoke (seconds), small (minutes) or full (hours)."),
     seed: int = typer.Option(0, help="Seed of simulated data and attacks."),
     as_json: bool = typer.Option(False, "--json", help="Print the rows as JSON."),
+    as_markdown: bool = typer.Option(False, "--markdown", help="Print the docs page of this run."),
 ) -> None:
     """Run one study; exit 1 if a row that should hold does not."""
     from sfumato.studies import get
@@ -38,6 +39,10 @@ def run(
     if as_json:
         document = [{"what": r.what, "paper": r.paper, "measured": r.measured, "holds": r.holds} for r in result.rows]
         typer.echo(json.dumps({"study": slug, "scale": scale, "seed": seed, "rows": document}, ensure_ascii=False))
+    elif as_markdown:
+        from sfumato.studies.study import to_markdown
+
+        typer.echo(to_markdown(study, result), nl=False)
     else:
         holds = {True: "yes", False: "NO", None: ""}
         rows(

@@ -79,6 +79,7 @@ def survival(
         raise InvalidData("--ledger and --dataset go together: which account is to be charged?")
     table = _table(file, duration, event, horizon, group, group_values, person)
     folder = _writable(out)
+    _load_plotting()  # what can fail fails before the budget is spent
     parameters = {
         "epsilon": epsilon, "horizon": table.horizon, "intervals": bins or "chosen privately", "neighbours": neighbours,
         "groups": ", ".join(table.labels) if table.labels else None, "max_records": max_records,
@@ -86,8 +87,12 @@ def survival(
     fit, receipt = _release(table, epsilon, bins, neighbours, max_records, ledger, dataset)
     log_rank, evidence = _examine(fit, table, audit)
     heading = title or f"Survival{f' by {group}' if group else ''}: {Path(file).stem}"
-    _write(folder, fit, table, heading, log_rank, evidence, parameters, receipt)
-    _summarise(fit, log_rank, evidence, folder)
+    try:
+        _write(folder, fit, table, heading, log_rank, evidence, parameters, receipt)
+    except OSError:
+        spent = "; the ledger was charged" if receipt else ""
+        raise InvalidData(f"the release could not be written to --out: is the disk full?{spent}") from None
+    _summarise(fit, table, log_rank, evidence, folder)
     if any(e.verdict == "falsified" for e in evidence):
         raise typer.Exit(1)
 
@@ -146,6 +151,12 @@ def _writable(out: Path) -> Path:
             return out
     except OSError:
         raise InvalidData(f"--out must be a folder that can be written to: {out}") from None
+
+
+def _load_plotting() -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
 
 
 def _release(
@@ -225,22 +236,27 @@ def _write(
         "claim.json": (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode(),
         "report.html": page.encode(),
     }
-    for name, content in contents.items():
-        partial = folder / f".{name}.{os.getpid()}"
-        partial.write_bytes(content)
-        partial.replace(folder / name)
+    partial = {name: folder / f".{name}.{os.getpid()}" for name in contents}
+    try:
+        for name, content in contents.items():
+            partial[name].write_bytes(content)
+        for name, path in partial.items():  # only once all are written: the four belong together
+            path.replace(folder / name)
+    finally:
+        for path in partial.values():
+            path.unlink(missing_ok=True)
 
 
 def _picture(fit: Any, table: Table, title: str) -> bytes:
     import io
 
-    import matplotlib as mpl
-
-    mpl.use("Agg")
     import matplotlib.pyplot as plt
 
     axes = fit.plot()
     axes.set_title(title, loc="left")
+    if table.time_unit:
+        # the claim stands in the same label, below the word: it must stay in the picture
+        axes.set_xlabel(axes.get_xlabel().replace("time", f"time ({table.time_unit})", 1))
     legend = axes.get_legend()
     if legend is not None and table.columns.group:
         legend.set_title(table.columns.group)
@@ -250,13 +266,14 @@ def _picture(fit: Any, table: Table, title: str) -> bytes:
     return buffer.getvalue()
 
 
-def _summarise(fit: Any, log_rank: Any, evidence: list[Evidence], folder: Path) -> None:
+def _summarise(fit: Any, table: Table, log_rank: Any, evidence: list[Evidence], folder: Path) -> None:
     say(str(fit.claim_))
     median = fit.median_survival_time(level=0.95)
+    unit = f" ({table.time_unit})" if table.time_unit else ""
     rows(
-        ["group", "median", "95 % interval"],
+        ["group", f"median{unit}", "95 % interval"],
         [
-            [str(label), f"{r['estimate']:.4g}", f"{r['lower']:.4g} to {r['upper']:.4g}"]
+            [str(label) if table.labels else "all", _time(r["estimate"]), f"{_time(r['lower'])} to {_time(r['upper'])}"]
             for label, r in median.iterrows()
         ],
     )
@@ -265,3 +282,7 @@ def _summarise(fit: Any, log_rank: Any, evidence: list[Evidence], folder: Path) 
     for e in evidence:
         say(f"audit: {e}")
     say("wrote " + ", ".join(str(folder / name) for name in ("curve.png", "curve.csv", "claim.json", "report.html")))
+
+
+def _time(value: float) -> str:
+    return f"{value:.4g}" if math.isfinite(value) else "not reached"

@@ -15,20 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attacks.bayesian_audit import Auditor
 from sfumato.data import load
-from sfumato.privacy.bounds import PureDP
-from sfumato.privacy.claim import Claim
 from sfumato.statistics.survival import DPKaplanMeier, bands, dp_logrank, merge, plan
 from sfumato.statistics.survival.countmatrix import CountMatrixKM
-from sfumato.statistics.survival.fixtures import counterexample
 from sfumato.statistics.survival.influence import influential_points
 from sfumato.statistics.survival.smoothers import SmoothedCurveKM
 from sfumato.statistics.survival.timewise import TimewiseLaplaceKM
 from sfumato.statistics.survival.victims import product_limit
 from sfumato.studies.bin_rule import bin_rule_table
-from sfumato.studies.study import Row, Scale, Study, StudyResult, to_markdown
-from sfumato.studies.survival_audit import audit_release
+from sfumato.studies.dp_kaplan_meier_audit import audit_rows
+from sfumato.studies.study import Row, Scale, Study, StudyResult
 
 Floats = NDArray[np.float64]
 
@@ -36,15 +32,15 @@ Floats = NDArray[np.float64]
 NOTES = {0.1: (3, 0.081), 0.5: (9, 0.036), 1.0: (15, 0.024), 2.0: (26, 0.016),
          4.0: (55, 0.0076), 6.0: (109, 0.0048), 8.0: (213, 0.0027), 10.0: (365, 0.0017)}  # fmt: skip
 RECONSTRUCTION = {0.1: 0.52, 0.5: 0.45, 1.0: 0.38, 2.0: 0.26, 4.0: 0.14, 6.0: 0.084, 8.0: 0.057, 10.0: 0.042}
+SMOOTHERS = {"dct": "0.016, 0.004", "haar": "0.016, 0.004", "tv": "0.076, 0.083", "weibull": "0.051, 0.048"}
 POWER = {0.5: 0.45, 1.0: 0.75, 2.0: 0.97, 4.0: 1.0}
 DAYS = np.arange(0.0, 1023.0)
 SIMULATED_EDGES = np.linspace(0, 1100, 12)
 SIMULATED_TRUTH = np.exp(-((np.arange(100, 700, 100.0) / 420) ** 1.3))
 
-_CURVES = {"smoke": 60, "small": 200, "full": 2000}
+_CURVES = {"smoke": 100, "small": 400, "full": 2000}
 _COHORTS = {"smoke": 60, "small": 400, "full": 2000}
-_TESTS = {"smoke": 60, "small": 400, "full": 2000}
-_AUDIT = {"smoke": 4_000, "small": 100_000, "full": 1_000_000}
+_TESTS = {"smoke": 60, "small": 2000, "full": 10_000}
 _INFLUENCE = {"smoke": 1, "small": 20, "full": 100}
 
 
@@ -55,7 +51,7 @@ def run(scale: Scale, seed: int = 0) -> StudyResult:
     lung = _Lung()
     errors = {name: list(_errors(lung, name, scale, rng)) for name in ("ours", "reconstruction")}
     rows = [
-        *_error_rows(errors),
+        *_error_rows(errors, scale),
         *_baseline_rows(lung, scale, rng),
         *_coverage_rows(scale, rng),
         *_test_rows(lung, scale, rng),
@@ -63,7 +59,7 @@ def run(scale: Scale, seed: int = 0) -> StudyResult:
         *_federation_rows(lung, scale),
         *_plan_rows(scale, rng),
         *_bin_rows(scale, seed),
-        *_audit_rows(scale, seed),
+        *audit_rows(scale, seed),
     ]
     return StudyResult(rows, scale, time.perf_counter() - start, {"error": _picture(errors)})
 
@@ -88,6 +84,12 @@ class _Lung:
         place = np.searchsorted(timeline, DAYS, side="right") - 1
         return np.where(place < 0, 1.0, np.atleast_2d(curves)[:, place.clip(0)])
 
+    def both(self, timeline: Floats, curves: Floats) -> Floats:
+        """Mean error of released curves by day, and at their own times as the notes took it for unsound ones."""
+        own = np.atleast_2d(curves) - product_limit(self.durations, self.events, timeline)[0]
+        by_day = self.rmse(self.by_day(timeline, curves)).mean()
+        return np.array([by_day, np.sqrt((own**2).mean(axis=1)).mean()])
+
     def private_curves(self, n: int, epsilon: float, n_bins: int, neighbours: str = "add-remove") -> Floats:
         """Release n independent private curves as the groups of one fit, each a copy of the trial."""
         labels = np.arange(n)
@@ -107,21 +109,26 @@ def _errors(lung: _Lung, name: str, scale: Scale, rng: np.random.Generator) -> I
         else:
             victim = TimewiseLaplaceKM(epsilon, i_know_this_is_not_private=True)
             curves = victim.sample(lung.durations, lung.events, _CURVES[scale], rng)
-            yield epsilon, lung.rmse(lung.by_day(victim.timeline_, curves))
+            yield epsilon, lung.both(victim.timeline_, curves)
 
 
-def _error_rows(errors: dict[str, list[tuple[float, Floats]]]) -> Iterator[Row]:
+def _error_rows(errors: dict[str, list[tuple[float, Floats]]], scale: Scale) -> Iterator[Row]:
     for epsilon, values in errors["ours"]:
         n_bins, expected = NOTES[epsilon]
         yield Row(
             f"RMSE on lung, ours, ε = {epsilon:g}, m = {n_bins}",
             f"{expected:g} (our notes)",
             f"{values.mean():.4f} (95th percentile {np.quantile(values, 0.95):.4f})",
-            bool(values.mean() <= 1.25 * expected),
+            None if scale == "smoke" else bool(values.mean() <= 1.25 * expected),
         )
     for epsilon, values in errors["reconstruction"]:
-        said = "as low as 0.04 (abstract)" if epsilon == 10 else f"{RECONSTRUCTION[epsilon]:g} (our notes)"
-        yield Row(f"RMSE on lung, reconstruction at_risk (not private), ε = {epsilon:g}", said, f"{values.mean():.4f}")
+        said = (
+            "as low as 0.04 (abstract); 0.042 (our notes)"
+            if epsilon == 10
+            else f"{RECONSTRUCTION[epsilon]:g} (our notes)"
+        )
+        measured = f"{values[0]:.4f}; at the observed times {values[1]:.4f}"
+        yield Row(f"RMSE on lung, reconstruction at_risk (not private), ε = {epsilon:g}", said, measured)
     ours = dict(errors["ours"])[1.0].mean()
     yield Row(
         "ours is below the paper's best RMSE already at ε = 1", "0.04 at ε = 10", f"{ours:.4f}", bool(ours <= 0.04)
@@ -135,28 +142,36 @@ def _baseline_rows(lung: _Lung, scale: Scale, rng: np.random.Generator) -> Itera
         for epsilon in (1.0, 10.0):
             victim = SmoothedCurveKM(epsilon, smoother, horizon=1022, i_know_this_is_not_private=True)
             curves = victim.sample(lung.durations, lung.events, n, rng)
-            found[smoother, epsilon] = lung.rmse(lung.by_day(victim.timeline_, curves)).mean()
-        measured = f"{found[smoother, 1.0]:.3f} at ε = 1, {found[smoother, 10.0]:.3f} at ε = 10"
-        yield Row(f"RMSE on lung, follow-up's {smoother} (not private)", "not found", measured)
-    contradicted = found["tv", 1.0] > min(found["dct", 1.0], found["haar", 1.0])
+            found[smoother, epsilon] = lung.both(victim.timeline_, curves)
+        said = f"{SMOOTHERS[smoother]} (our notes)"
+        yield Row(
+            f"RMSE on lung, follow-up's {smoother} (not private)", said, _two([found[smoother, e] for e in (1, 10)])
+        )
+    contradicted = found["tv", 1.0][1] > min(found["dct", 1.0][1], found["haar", 1.0][1])
     yield Row(
         "total variation is the most accurate smoother",
         "best mean accuracy (2509.00615)",
-        f"{'contradicted' if contradicted else 'seen'}: {found['tv', 1.0]:.3f} beside dct {found['dct', 1.0]:.3f}",
+        f"{'contradicted' if contradicted else 'seen'} at ε = 1: "
+        f"{found['tv', 1.0][1]:.3f} beside dct {found['dct', 1.0][1]:.3f}",
     )
     sound = SmoothedCurveKM(1.0, "dct", horizon=1022, sens="sound", i_know_this_is_not_private=True)
     curves = sound.sample(lung.durations, lung.events, n, rng)
     error = lung.rmse(lung.by_day(sound.timeline_, curves)).mean()
-    yield Row("RMSE on lung, dct at the sound sensitivity of 100, ε = 1", "not found", f"{error:.3f}: useless")
+    yield Row("RMSE on lung, dct at the sound sensitivity of 100, ε = 1", "not found", f"{error:.3f}")
     for name, options in (("at observed times (not private)", {"i_know_this_is_not_private": True}),
                           ("on a public grid of 15", {"grid": np.linspace(73, 1095, 15)})):  # fmt: skip
-        errors = []
-        for _ in range(n):
-            fit = CountMatrixKM(1.0, **options).fit(lung.durations, lung.events)
-            curve = fit.survival_function_["KM_estimate"].to_numpy()
-            errors.append(lung.rmse(lung.by_day(fit.timeline_, curve))[0])
-        said = "0.13 (our notes)" if "observed" in name else "not found"
-        yield Row(f"RMSE on lung, Gondara and Wang {name}, ε = 1", said, f"{np.mean(errors):.3f}")
+        found_at = []
+        for epsilon in (1.0, 10.0):
+            fits = [CountMatrixKM(epsilon, **options).fit(lung.durations, lung.events) for _ in range(n)]
+            curves = np.stack([fit.survival_function_["KM_estimate"].to_numpy() for fit in fits])
+            found_at.append(lung.both(fits[0].timeline_, curves))
+        said = "0.13, 0.024 (our notes)" if "observed" in name else "not found"
+        yield Row(f"RMSE on lung, Gondara and Wang {name}", said, _two(found_at))
+
+
+def _two(errors: list[Floats]) -> str:
+    by_day, own = np.transpose(errors)
+    return f"{by_day[0]:.3f} and {by_day[1]:.3f} at ε = 1 and 10; at its own times {own[0]:.3f} and {own[1]:.3f}"
 
 
 def _weibull(n: int, rng: np.random.Generator) -> tuple[Floats, NDArray[np.int64]]:
@@ -167,18 +182,18 @@ def _weibull(n: int, rng: np.random.Generator) -> tuple[Floats, NDArray[np.int64
 def _coverage_rows(scale: Scale, rng: np.random.Generator) -> Iterator[Row]:
     for n in (228, 1000):
         for epsilon in (0.5, 1.0, 4.0):
-            aware, blind = (100 * x for x in _coverage(n, epsilon, _COHORTS[scale], rng))
+            aware, blind = _coverage(n, epsilon, _COHORTS[scale], rng)
             yield Row(
-                f"coverage of nominal 95 %, n = {n}, ε = {epsilon:g}",
-                "not found",
-                f"{aware:.1f} % (ignoring the noise: {blind:.1f} %)",
-                None if scale == "smoke" else bool(92 <= aware <= 99),
+                f"coverage of nominal 95 % at days 100, …, 600, n = {n}, ε = {epsilon:g}",
+                "0.92 to 0.99 at each day (our notes' target)",
+                f"{aware.min():.3f} to {aware.max():.3f} (ignoring the noise: {blind.min():.3f} to {blind.max():.3f})",
+                None if scale == "smoke" else bool(aware.min() >= 0.92 and aware.max() <= 0.99),
             )
 
 
-def _coverage(n: int, epsilon: float, runs: int, rng: np.random.Generator) -> tuple[float, float]:
+def _coverage(n: int, epsilon: float, runs: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Share of intervals at 100, …, 600 days that hold the truth, knowing of the noise and ignoring it."""
-    held = np.zeros(2)
+    held = np.zeros((2, len(SIMULATED_TRUTH)))
     for _ in range(runs):
         fit = DPKaplanMeier(epsilon, edges=SIMULATED_EDGES).fit(*_weibull(n, rng))
         band = fit.confidence_interval().iloc[1:7]
@@ -186,11 +201,11 @@ def _coverage(n: int, epsilon: float, runs: int, rng: np.random.Generator) -> tu
         quiet = dataclasses.replace(fit.noisy_counts_, variance=0.0)
         variance = bands.cumulative_hazard_variance(quiet, curve)
         blind = bands.pointwise(curve, variance, 0.95, np.ones_like(curve, dtype=bool))
-        held += [
-            ((band["lower"] <= SIMULATED_TRUTH) & (band["upper"] >= SIMULATED_TRUTH)).mean(),
-            ((blind[0][0, 1:7] <= SIMULATED_TRUTH) & (blind[1][0, 1:7] >= SIMULATED_TRUTH)).mean(),
-        ]
-    return float(held[0] / runs), float(held[1] / runs)
+        held += np.stack([
+            ((band["lower"] <= SIMULATED_TRUTH) & (band["upper"] >= SIMULATED_TRUTH)).to_numpy(),
+            (blind[0][0, 1:7] <= SIMULATED_TRUTH) & (blind[1][0, 1:7] >= SIMULATED_TRUTH),
+        ])  # fmt: skip
+    return held[0] / runs, held[1] / runs
 
 
 def _test_rows(lung: _Lung, scale: Scale, rng: np.random.Generator) -> Iterator[Row]:
@@ -208,22 +223,25 @@ def _test_rows(lung: _Lung, scale: Scale, rng: np.random.Generator) -> Iterator[
             None if scale == "smoke" else bool(rate <= 0.07),
         )
     for epsilon, expected in POWER.items():
-        rate = _rejections(lambda: (lung.durations, lung.events, lung.sex, (1, 2)), epsilon, runs)
+        boot, delta = (
+            _rejections(lambda: (lung.durations, lung.events, lung.sex, (1, 2)), epsilon, runs, null)
+            for null in ("bootstrap", "delta")
+        )
         yield Row(
-            f"log-rank, power on lung by sex, ε = {epsilon:g}",
+            f"log-rank, power on lung by sex, ε = {epsilon:g}, bootstrap null",
             f"{expected:g} (our notes); exact test p = .0013",
-            f"{rate:.2f}",
-            None if scale == "smoke" else bool(rate >= expected - 0.1),
+            f"{boot:.2f} (delta null: {delta:.2f})",
+            None if scale == "smoke" else bool(boot >= expected - 0.1),
         )
 
 
-def _rejections(cohort: Callable[[], tuple[Any, ...]], epsilon: float, runs: int) -> float:
+def _rejections(cohort: Callable[[], tuple[Any, ...]], epsilon: float, runs: int, null: Any = "bootstrap") -> float:
     rejected = 0
     for _ in range(runs):
         durations, events, groups, labels = cohort()
         fit = DPKaplanMeier(epsilon, horizon=1095, n_bins=9)
         fit.fit(durations, events, groups=groups, group_labels=labels)
-        rejected += dp_logrank(fit, null="bootstrap").p_value <= 0.05
+        rejected += dp_logrank(fit, null=null).p_value <= 0.05
     return rejected / runs
 
 
@@ -243,7 +261,7 @@ def _influence_rows(lung: _Lung, scale: Scale, seed: int) -> Iterator[Row]:
         yield Row(
             f"influential points at ε = {epsilon:g}: share (control: nobody removed)",
             "fewer at ε ≥ 6 (abstract)",
-            f"{shares}: the control is the same, so it measures noise, not membership",
+            f"{shares}; share and control differ by at most {(mean['removed'] - mean['control']).abs().max():.3f}",
         )
 
 
@@ -256,7 +274,7 @@ def _federation_rows(lung: _Lung, scale: Scale) -> Iterator[Row]:
     sites = np.arange(len(lung.durations)) % 3
     for epsilon, expected in ((0.5, 0.043), (1.0, 0.028), (4.0, 0.009)):
         errors = []
-        for _ in range(max(20, _CURVES[scale] // 4)):
+        for _ in range(_CURVES[scale] // 2):
             tables = [
                 DPKaplanMeier(epsilon, horizon=lung.horizon, n_bins=NOTES[epsilon][0])
                 .fit(lung.durations[sites == k], lung.events[sites == k])
@@ -269,7 +287,7 @@ def _federation_rows(lung: _Lung, scale: Scale) -> Iterator[Row]:
             f"three equal sites, mean absolute error, ε = {epsilon:g}",
             f"{expected:g} (our notes)",
             f"{np.mean(errors):.4f}",
-            bool(np.mean(errors) <= 1.25 * expected),
+            None if scale == "smoke" else bool(np.mean(errors) <= 1.25 * expected),
         )
 
 
@@ -295,7 +313,7 @@ def _plan_rows(scale: Scale, rng: np.random.Generator) -> Iterator[Row]:
 def _bin_rows(scale: Scale, seed: int) -> Iterator[Row]:
     if scale == "smoke":  # forty grids for each cohort and ε: minutes
         return
-    table = bin_rule_table("smoke" if scale == "small" else "full", seed)
+    table = bin_rule_table(scale, seed)
     for cohort, part in table.groupby("cohort"):
         shipped = ", ".join(f"{r:.2f}" for r in part["shipped"])
         law = ", ".join(f"{r:.2f}" for r in part["power_law_35"])
@@ -309,56 +327,6 @@ def _bin_rows(scale: Scale, seed: int) -> Iterator[Row]:
         )
 
 
-def _audit_rows(scale: Scale, seed: int) -> Iterator[Row]:
-    trials = _AUDIT[scale]
-    auditor = Auditor(
-        n_train=trials // 4, n_select=trials // 4, n_test=trials, random_state=seed, progress=False,
-        scores=("threshold", "histogram"),
-    )  # fmt: skip
-    example = counterexample()
-    victims: list[tuple[str, Any, tuple[Any, Any], str]] = [
-        (
-            f"timewise, {schedule}",
-            TimewiseLaplaceKM(1.0, schedule, grid=example.grid, i_know_this_is_not_private=True),
-            (example.first, example.second),
-            "replace-one",
-        )
-        for schedule in ("at_risk", "index", "const")
-    ]
-    victims += [
-        (
-            f"follow-up, {smoother}",
-            SmoothedCurveKM(1.0, smoother, horizon=100.0, i_know_this_is_not_private=True),
-            (example.first, example.without),
-            "add-remove",
-        )
-        for smoother in ("dct", "haar", "tv", "weibull")
-    ]
-    for name, victim, pair, neighbours in victims:
-        claim = Claim(PureDP(1.0), neighbours=neighbours)  # type: ignore[arg-type]
-        report = auditor.audit(functools.partial(_every_tenth, victim), claim, pairs=[pair])
-        yield Row(
-            f"audit of {name} at a claimed ε = 1",
-            "ε-DP" if "timewise" in name else "node-level ε-DP (2509.00615)",
-            f"{report.verdict}: ε ≥ {report.eps_lower:.2f}, {trials:,} runs a side",
-            report.verdict == "violation" and (scale == "smoke" or report.eps_lower > 5),
-        )
-    for neighbours in ("add-remove", "replace-one"):
-        subject = DPKaplanMeier(1.0, horizon=100.0, n_bins=10, neighbours=neighbours)  # type: ignore[arg-type]
-        evidence = audit_release(subject, trials, seed)
-        yield Row(
-            f"audit of DPKaplanMeier at ε = 1, {neighbours}",
-            "not found",
-            f"{evidence.verdict}: ε ≥ {evidence.value:.3f}",
-            evidence.verdict == "consistent",
-        )
-
-
-def _every_tenth(victim: Any, cohort: Any, n: int, rng: np.random.Generator) -> Floats:
-    """Look at ten points of each curve: less than was released, so what is found holds for the whole."""
-    return np.asarray(victim.sample(*cohort, n, rng)[:, 9::10], dtype=np.float64)
-
-
 def _picture(errors: dict[str, list[tuple[float, Floats]]]) -> Any:
     from matplotlib.figure import Figure
 
@@ -366,21 +334,26 @@ def _picture(errors: dict[str, list[tuple[float, Floats]]]) -> Any:
     axes = figure.subplots()
     names = {"ours": "noise on the counts (ε-DP)", "reconstruction": "noise on the curve (no guarantee)"}
     for (name, points), style in zip(errors.items(), ("o-", "s--"), strict=True):
-        axes.plot([e for e, _ in points], [v.mean() for _, v in points], style, label=names[name])
+        axes.plot(
+            [e for e, _ in points], [v.mean() if name == "ours" else v[0] for _, v in points], style, label=names[name]
+        )
     axes.set(xscale="log", yscale="log", xlabel="ε", ylabel="RMSE on lung, days 0 to 1022")
     axes.legend(frameon=False)
     return figure
 
 
-STUDY = Study(1, "dp-kaplan-meier", "A differentially private Kaplan-Meier estimator", run)
-
 INTRODUCTION = """The paper (arXiv 2412.05164) could be read in its abstract only: its method is reconstructed as
 `TimewiseLaplaceKM` and calibrated on the published error, which is no reproduction. It is not differentially
 private, and the audit rows say how far from it. What sfumato releases is the sound variant, noise on a life table.
-"Our notes" are
-figures measured before this code was written; "holds" is our criterion on them (within 25 %)."""
 
-if __name__ == "__main__":
-    import sys
+- "Our notes" are figures measured before this code was written, on the same cohorts; "holds" is our criterion on
+  them (an error at most 25 % above; power at most 0.1 below), never a claim of the paper's.
+- The numbers of intervals m of the error rows were chosen on lung itself.
+- Errors are taken by day, step curves as steps. The notes took those of the unsound variants at each one's own
+  times: both are given.
+- The noise of the unsound variants is NumPy's.
+- An audit looks at ten points of each curve; "ε ≥" is a bound at 95 % confidence. The follow-up's variants are tried
+  on two pairs: one where leaving anyone out moves nothing, so that they add no noise at all to one side, and one
+  where their noise has scale 1/ε on both."""
 
-    print(to_markdown(STUDY, run(sys.argv[1] if len(sys.argv) > 1 else "small", 0), INTRODUCTION), end="")  # type: ignore[arg-type]
+STUDY = Study(1, "dp-kaplan-meier", "A differentially private Kaplan-Meier estimator", INTRODUCTION, run)

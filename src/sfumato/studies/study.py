@@ -45,24 +45,25 @@ class StudyResult:
 
 @dataclass(frozen=True)
 class Study:
-    """A study: `run(scale, seed)` returns its result."""
+    """A study: `run(scale, seed)` returns its result; `introduction` opens its docs page."""
 
     number: int
     slug: str
     title: str
+    introduction: str
     run: Callable[[Scale, int], StudyResult]
 
 
-def to_markdown(study: Study, result: StudyResult, introduction: str) -> str:
+def to_markdown(study: Study, result: StudyResult) -> str:
     """Return a docs page of a result."""
     holds = {True: "yes", False: "**no**", None: ""}
     lines = [
         f"# {study.number:02} {study.title}",
         "",
-        introduction,
+        study.introduction,
         "",
         f"Measured at scale `{result.scale}` in {result.seconds:.0f} s on two cores; "
-        f"`sfumato study run {study.slug} --scale {result.scale}` runs it again.",
+        f"`sfumato study run {study.slug} --scale {result.scale} --markdown` writes this page anew.",
         "",
         "| what | source says | measured | holds |",
         "|---|---|---|---|",

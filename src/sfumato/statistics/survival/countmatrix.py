@@ -40,7 +40,7 @@ class CountMatrixKM(BaseEstimator):  # type: ignore[misc]
     i_know_this_is_not_private : bool
         Must be True without a grid.
     noise_seed : int, optional
-        For tests and studies: voids the claim.
+        For tests and studies: voids the claim. Seeds NumPy's generator where there is none.
     """
 
     def __init__(
@@ -72,9 +72,13 @@ class CountMatrixKM(BaseEstimator):  # type: ignore[misc]
         times, seen = read_durations(durations, events)
         grid = np.unique(times) if self.grid is None else _checked(self.grid)
         counts = _count(times, seen, grid)
-        with Release(promise, purpose=f"count matrix, {len(grid)} times", seed=self.noise_seed) as release:
-            noisy = release.discrete_laplace(counts, l1_sensitivity=SENSITIVITY, epsilon=epsilon)
-        self.claim_ = release.claim if hollow is None else hollow
+        if hollow is not None:  # no Release: a ledger must not record a promise that nobody keeps
+            self.claim_ = hollow
+            noisy = counts + _insecure_noise(counts.shape, epsilon, np.random.default_rng(self.noise_seed))
+        else:
+            with Release(promise, purpose=f"count matrix, {len(grid)} times", seed=self.noise_seed) as release:
+                noisy = release.discrete_laplace(counts, l1_sensitivity=SENSITIVITY, epsilon=epsilon)
+            self.claim_ = release.claim
         self.noisy_counts_ = noisy
         self.timeline_ = grid
         self.survival_function_ = pd.DataFrame(
@@ -82,13 +86,34 @@ class CountMatrixKM(BaseEstimator):  # type: ignore[misc]
         )
         return self
 
+    def sample(self, durations: ArrayLike, events: ArrayLike, n: int, rng: np.random.Generator) -> Floats:
+        """Draw n curves of the same law with NumPy's noise, shape (n, len(timeline)), for the auditor. NOT private.
+
+        Raises
+        ------
+        InvalidClaim, InvalidData
+            Without the acknowledgement, with or without a grid; on bad parameters or data.
+        """
+        demand_acknowledgement("CountMatrixKM.sample", self.i_know_this_is_not_private, "its noise is NumPy's")
+        times, seen = read_durations(durations, events)
+        self.timeline_ = np.unique(times) if self.grid is None else _checked(self.grid)
+        counts = _count(times, seen, self.timeline_)
+        return curve_of_counts(counts + _insecure_noise((n, len(counts)), check_epsilon(self.epsilon), rng))
+
 
 def curve_of_counts(counts: NDArray[np.int64]) -> Floats:
-    """Product limit of (initial at risk, deaths…, censored…), the numbers at risk by subtraction."""
-    deaths, censored = np.split(counts[1:], 2)
-    at_risk = counts[0] - np.concatenate(([0], np.cumsum(deaths + censored)[:-1]))
+    """Product limit of (initial at risk, deaths…, censored…) along the last axis, at-risk counts by subtraction."""
+    deaths, censored = np.split(counts[..., 1:], 2, axis=-1)
+    gone = deaths + censored
+    at_risk = counts[..., :1] - np.cumsum(gone, axis=-1) + gone
     hazard = np.clip(deaths / np.maximum(at_risk, 1), 0, 1)
-    return np.asarray(np.cumprod(1 - hazard), dtype=np.float64)
+    return np.asarray(np.cumprod(1 - hazard, axis=-1), dtype=np.float64)
+
+
+def _insecure_noise(shape: tuple[int, ...], epsilon: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Discrete Laplace noise as the difference of two geometrics, in floating point."""
+    p = -np.expm1(-epsilon / SENSITIVITY)
+    return np.asarray(rng.geometric(p, shape) - rng.geometric(p, shape), dtype=np.int64)
 
 
 def _count(times: Floats, seen: NDArray[np.int64], grid: Floats) -> NDArray[np.int64]:

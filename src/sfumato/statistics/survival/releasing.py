@@ -30,6 +30,9 @@ from sfumato.statistics.survival.spending import (
 )
 
 #: Counts rows into (groups, statuses, m + 1) cells for given edges.
+#: One interval a day for 27 years; each costs memory, and beyond some hundred also accuracy.
+MOST_BINS = 10_000
+
 Counter: TypeAlias = Callable[[NDArray[np.float64]], NDArray[np.int64]]
 
 
@@ -194,8 +197,8 @@ def _grid(horizon: Any, edges: Any, n_bins: Any) -> tuple[float, NDArray[np.floa
         raise InvalidData("horizon must be finite and above 0")
     if isinstance(n_bins, str) and n_bins == "auto":
         return float(horizon), None
-    if isinstance(n_bins, bool) or not isinstance(n_bins, (int, np.integer)) or n_bins < 1:
-        raise InvalidData('n_bins must be "auto" or an integer of at least 1')
+    if isinstance(n_bins, bool) or not isinstance(n_bins, (int, np.integer)) or not 1 <= n_bins <= MOST_BINS:
+        raise InvalidData(f'n_bins must be "auto" or an integer from 1 to {MOST_BINS}')
     return float(horizon), uniform_edges(float(horizon), int(n_bins))
 
 

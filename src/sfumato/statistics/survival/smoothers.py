@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.fft import dct, idct
-from scipy.optimize import isotonic_regression
 from sklearn.base import BaseEstimator
 
 from sfumato.errors import InvalidData
@@ -32,6 +31,7 @@ Smoother = Literal["dct", "haar", "tv", "weibull"]
 Sensitivity = Literal["leave-one-out", "sound"]
 WHY = "noise scaled to the leave-one-out maximum on the data at hand, in L∞ where L1 is needed; see counterexample"
 POINTS = 100
+HAAR_POINTS = 128  # whole levels of a Haar transform need a power of two
 TV_WEIGHT = 0.12 * (100 / 50) ** 0.25 * math.sqrt(math.log(101))
 
 
@@ -48,8 +48,9 @@ class SmoothedCurveKM(BaseEstimator):  # type: ignore[misc]
         End of the grid.
     sens : {"leave-one-out", "sound"}
         "leave-one-out" is the published scale: the largest change of any point when one person of this cohort leaves.
-        "sound" is 100, the L1 sensitivity of 100 points: for seeing what it would cost. The Haar and
-        cosine transforms are orthonormal, so their L1 sensitivity is at most 100 too (10 in L2, times √100).
+        "sound" bounds the L1 sensitivity, for seeing what that would cost: 100 points that each move by at most 1.
+        An orthonormal transform of k of them moves by at most √k in L2 and k in L1: 100 cosine coefficients,
+        128 of Haar, whose curve is held beyond its end to a power of two.
     i_know_this_is_not_private : bool
         Must be True.
     random_state : int, optional
@@ -97,13 +98,13 @@ class SmoothedCurveKM(BaseEstimator):  # type: ignore[misc]
         self.timeline_ = np.linspace(0, self.horizon, POINTS)
         exact, _ = product_limit(times, seen, self.timeline_)
         scale = self._sensitivity(times, seen, exact) / check_epsilon(self.epsilon)
-        noise = rng.laplace(scale=scale, size=(n, POINTS)) if scale > 0 else np.zeros((n, POINTS))
-        noisy = np.minimum.accumulate(np.clip(_NOISED[self.smoother](exact, noise, self.timeline_), 0, 1), axis=1)
-        return np.stack([isotonic_regression(curve, increasing=False).x for curve in noisy])
+        noise = rng.laplace(scale=scale, size=(n, HAAR_POINTS if self.smoother == "haar" else POINTS))
+        # The published code ends with isotonic regression, which leaves a running minimum as it is.
+        return np.minimum.accumulate(np.clip(_NOISED[self.smoother](exact, noise, self.timeline_), 0, 1), axis=1)
 
     def _sensitivity(self, times: Floats, seen: ArrayLike, exact: Floats) -> float:
         if self.sens == "sound":
-            return float(POINTS)
+            return float(HAAR_POINTS if self.smoother == "haar" else POINTS)
         others = leave_one_out_curves(times, np.asarray(seen), self.timeline_)
         return float(np.abs(others - exact).max())
 
@@ -113,11 +114,8 @@ def _cosine(exact: Floats, noise: Floats, _: Floats) -> Floats:
 
 
 def _haar(exact: Floats, noise: Floats, _: Floats) -> Floats:
-    # Whole levels of an orthonormal Haar transform need a power of two: the curve is held beyond its end.
-    size = 1 << (POINTS - 1).bit_length()
-    matrix = _haar_matrix(size)
-    coefficients = matrix @ np.pad(exact, (0, size - POINTS), mode="edge")
-    noised = coefficients + np.pad(noise, ((0, 0), (0, size - POINTS)))
+    matrix = _haar_matrix(HAAR_POINTS)
+    noised = matrix @ np.pad(exact, (0, HAAR_POINTS - POINTS), mode="edge") + noise
     return np.asarray((noised @ matrix)[:, :POINTS], dtype=np.float64)
 
 

@@ -38,7 +38,7 @@ class TimewiseLaplaceKM(BaseEstimator):  # type: ignore[misc]
     epsilon : float
         What it says it spends.
     schedule : {"at_risk", "index", "sqrt", "const", "over_n"}
-        Scale at the i-th time: r_i/(n·ε), 1/(ε(i+1)), 1/(ε√(i+1)), 1/ε, 1/(n·ε).
+        Scale at the i-th time: max(r_i, 1)/(n·ε), 1/(ε(i+1)), 1/(ε√(i+1)), 1/ε, 1/(n·ε).
     grid : array_like of float, optional
         Times of release; by default the distinct observed times.
     i_know_this_is_not_private : bool
@@ -89,7 +89,8 @@ class TimewiseLaplaceKM(BaseEstimator):  # type: ignore[misc]
         if self.schedule not in get_args(Schedule):
             raise InvalidData(f"schedule must be one of {', '.join(get_args(Schedule))}")
         relative = {
-            "at_risk": np.asarray(at_risk) / n,
+            # Nobody is at risk after the last time of a grid: without a floor, zero noise would give the curve away.
+            "at_risk": np.maximum(at_risk, 1) / n,
             "index": 1 / (index + 1),
             "sqrt": 1 / np.sqrt(index + 1),
             "const": np.ones(len(index)),

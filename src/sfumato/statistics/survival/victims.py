@@ -58,6 +58,7 @@ def product_limit(times: Floats, events: NDArray[np.int64], at: Floats) -> tuple
 
 
 def leave_one_out_curves(times: Floats, events: NDArray[np.int64], at: Floats) -> Floats:
-    """Return the exact curves without each person in turn, shape (n, len(at))."""
+    """Return the exact curves without one person, a row for each distinct record, shape (records, len(at))."""
     everyone = np.arange(len(times))
-    return np.stack([product_limit(times[everyone != i], events[everyone != i], at)[0] for i in everyone])
+    _, firsts = np.unique(np.column_stack([times, events]), axis=0, return_index=True)
+    return np.stack([product_limit(times[everyone != i], events[everyone != i], at)[0] for i in firsts])
