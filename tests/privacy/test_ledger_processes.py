@@ -101,3 +101,48 @@ def test_threads_of_one_process_charge_in_turn(url):
     for thread in threads:
         thread.join()
     assert ledger.verify() == 100
+
+
+def _watch(url, until, queue):
+    ledger = Ledger(url)
+    checked = []
+    while not until.is_set():
+        checked.append(ledger.verify())
+        assert len(ledger.history("lung")) >= checked[-1]
+    queue.put(checked)
+
+
+def test_a_ledger_verifies_while_others_charge(url):
+    """Verification sees one moment of the ledger: a charge that lands meanwhile is no tampering."""
+    ledger = Ledger(url, create=True)
+    ledger.create("lung", PureDP(10.0))
+    queue, until = FORK.Queue(), FORK.Event()
+    watcher = FORK.Process(target=_watch, args=(url, until, queue))
+    charger = FORK.Process(target=_charge_many, args=(url, 500, FORK.Queue()))
+    watcher.start()
+    charger.start()
+    charger.join()
+    until.set()
+    checked = queue.get(timeout=60)
+    watcher.join()
+    assert watcher.exitcode == 0
+    assert checked == sorted(checked)
+    assert ledger.verify() == 500
+
+
+def _open_account(url, name, queue):
+    Ledger(url, create=True).create(name, PureDP(1.0))
+    queue.put(name)
+
+
+def test_eight_processes_make_one_ledger_and_open_accounts_in_it(url):
+    queue = FORK.Queue()
+    children = [FORK.Process(target=_open_account, args=(url, f"cohort {i}", queue)) for i in range(8)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0] * 8
+    ledger = Ledger(url)
+    assert sorted(ledger.datasets()) == [f"cohort {i}" for i in range(8)]
+    assert ledger.verify() == 0

@@ -1,30 +1,28 @@
 """Ledger: the privacy budget of a data set, durable and shared.
 
 For the custodian, who sets a budget once, and for every release, which is charged before its noise exists.
-Composition is `sfumato.privacy.accounting`'s; the chain of hashes is that of a transparency log (RFC 9162), on rows.
+Composition is `sfumato.privacy.accounting`'s, the tables are in `ledger_schema`, the hashes in `ledger_chain`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import sqlalchemy as sa
 
 from sfumato.errors import BudgetExceeded, InvalidClaim, LedgerCorrupt, LedgerError
+from sfumato.privacy import ledger_chain as chain
 from sfumato.privacy import ledger_schema as schema
-from sfumato.privacy.accounting import Cost, cost_of
+from sfumato.privacy.accounting import Cost
 from sfumato.privacy.bounds import (
     FORMAL,
     ZCDP,
@@ -33,10 +31,10 @@ from sfumato.privacy.bounds import (
     GaussianDP,
     Neighbours,
     PureDP,
-    bound_from_json,
     bound_to_json,
 )
 from sfumato.privacy.claim import Claim, Unit
+from sfumato.privacy.ledger_migration import prepare
 
 
 @dataclass(frozen=True)
@@ -123,9 +121,10 @@ class Ledger:
     durable when `charge` returns (SQLite: write-ahead log, synced at each commit). The composed Rényi curve and sums
     are kept with the account, so a charge costs the same whatever the history's length.
 
-    Every row's hash covers the row and the hash before it; the account's opening is hashed too. `verify` finds
-    an edited, removed or reordered row, a changed budget or total. The chain has no secret: who can rewrite the whole
-    database *and* recompute the hashes goes unnoticed, unless the head (`account(...).head`) is kept elsewhere.
+    Every row's hash covers the row and the hash before it; so are the accounts' openings chained. `verify` finds
+    an edited, removed or reordered row, a changed budget or total, a removed account. The chain has no secret: who can
+    rewrite the whole database *and* recompute the hashes, or put yesterday's copy back, goes unnoticed, unless the
+    head (`account(...).head`) is kept elsewhere.
 
     Parameters
     ----------
@@ -148,8 +147,8 @@ class Ledger:
         self._pid = os.getpid()
         self._timeout = timeout
         self.url = self._engine.url.render_as_string(hide_password=True)
-        with self._transaction() as connection:
-            schema.prepare(connection, create=create)
+        with schema.translated_errors(self._engine, timeout):
+            prepare(self._engine, create=create)
 
     def create(
         self,
@@ -180,20 +179,27 @@ class Ledger:
         if not isinstance(budget, FORMAL):
             raise InvalidClaim(f"a budget is a formal bound such as PureDP(3.0), got {type(budget).__name__}")
         Claim(budget, unit=unit, neighbours=neighbours)  # checks the words
-        if not dataset or not isinstance(dataset, str):
-            raise LedgerError("a data set needs a name")
-        row = {
+        if not dataset or not _storable(dataset):
+            raise LedgerError("a data set needs a name: text without control characters")
+        row: dict[str, Any] = {
             "dataset": dataset,
-            "budget": _canonical(bound_to_json(budget)),
+            "budget": chain.canonical(bound_to_json(budget)),
             "unit": unit,
             "neighbours": neighbours,
             "created": _now(),
         }
-        opening = {"charges": 0, "spent": _pack(Cost.zero()), "head": _opening_hash(row)}
-        with self._transaction() as connection:
-            if schema.run(connection, schema.READ, dataset).first():
+        opening = chain.opening_hash(row)
+        with self._connected(), self._engine.connect() as connection:
+            schema.begin_changing(connection)
+            if connection.execute(schema.ACCOUNT, {"dataset": dataset}).first():
                 raise LedgerError(f"the ledger already has a data set {dataset!r}; its budget stands")
-            connection.execute(schema.OPEN, row | opening)
+            register = connection.execute(sa.select(schema.META)).one()
+            number = register.accounts + 1
+            row |= {"number": number, "charges": 0, "spent": chain.pack(Cost.zero()), "head": opening}
+            connection.execute(sa.insert(schema.ACCOUNTS), row)
+            head = chain.register_hash(register.head, opening)
+            connection.execute(sa.update(schema.META).values(accounts=number, head=head))
+            connection.commit()
 
     def charge(self, dataset: str, claim: Claim, purpose: str) -> Receipt:
         """Spend the claim's bound, durably, or refuse.
@@ -209,9 +215,14 @@ class Ledger:
         """
         if not claim.formal:
             raise InvalidClaim(f"only a formal claim that stands can be charged, got: {claim}")
-        cost = _cost(claim.bound)
-        with self._transaction() as connection:
-            account = self._read(connection, dataset, lock=True)
+        if not _storable(purpose):
+            raise InvalidClaim("a purpose is text without control characters")
+        cost = chain.cost_of_bound(claim.bound)
+        with self._connected(), schema.cursor(self._engine) as cursor:
+            row = schema.run(self._engine, cursor, schema.READ, dataset, lock=True).fetchone()
+            if row is None:
+                raise _unknown(dataset, [name for (name,) in cursor.execute(schema.NAMED).fetchall()])
+            account = _account(dataset, row)
             for name in ("unit", "neighbours"):
                 if getattr(claim, name) != getattr(account, name):
                     raise InvalidClaim(
@@ -223,17 +234,18 @@ class Ledger:
                 raise BudgetExceeded(
                     f"the budget of {dataset!r} is exhausted: {account.remaining}, asked for {claim.bound}"
                 )
-            row = {
+            position, at = account.charges + 1, _now()
+            entry = {
                 "dataset": dataset,
-                "position": account.charges + 1,
-                "at": _now(),
+                "position": position,
+                "at": at,
                 "purpose": purpose,
-                "claim": _claim_text(claim),
+                "claim": chain.claim_text(claim),
             }
-            digest = _row_hash(account.head, row)
-            schema.run(connection, schema.APPEND, *row.values(), digest)
-            schema.run(connection, schema.UPDATE, row["position"], _pack(total), digest, dataset)
-        return Receipt(dataset, account.charges + 1, str(row["at"]), digest)
+            head = chain.charge_hash(account.head, entry)
+            schema.run(self._engine, cursor, schema.APPEND, *entry.values(), head)
+            schema.run(self._engine, cursor, schema.UPDATE, position, chain.pack(total), head, dataset)
+        return Receipt(dataset, position, at, head)
 
     @contextlib.contextmanager
     def charging(self, dataset: str) -> Iterator[list[Receipt]]:
@@ -259,117 +271,85 @@ class Ledger:
 
     def account(self, dataset: str) -> Account:
         """Return where a data set stands."""
-        with self._transaction(write=False) as connection:
-            return self._read(connection, dataset)
+        with self._reading() as connection:
+            return _read(connection, dataset)
 
     def datasets(self) -> list[str]:
-        """Return the names of all accounts, sorted."""
-        with self._transaction(write=False) as connection:
-            return sorted(connection.execute(schema.NAMES).scalars())
+        """Return the names of all accounts, in the order of their opening."""
+        with self._reading() as connection:
+            return list(connection.execute(schema.NAMES).scalars())
 
     def history(self, dataset: str, limit: int | None = None) -> list[Charge]:
         """Return the charges in order, or the last `limit` of them."""
-        with self._transaction(write=False) as connection:
-            total = self._read(connection, dataset).charges
+        with self._reading() as connection:
+            total = _read(connection, dataset).charges
             first = 0 if limit is None else max(0, total - limit)
             rows = connection.execute(schema.ROWS, {"dataset": dataset, "after": first}).mappings()
-            return [
-                Charge(r["position"], r["at"], r["purpose"], Claim.from_json(json.loads(r["claim"])), r["hash"])
-                for r in rows
-            ]
+            return [_charge(row) for row in rows]
 
     def verify(self, dataset: str | None = None) -> int:
-        """Recompute every hash and total; return the number of charges checked.
+        """Recompute every hash and total, of one account or of all; return the number of charges checked.
 
         Raises
         ------
         LedgerCorrupt
-            If a row was edited, removed or reordered, or an account does not follow from its rows.
+            If a row was edited, removed or reordered, or an account does not follow from its rows, or is gone.
         """
-        names = self.datasets() if dataset is None else [dataset]
-        with self._transaction(write=False) as connection:
-            return sum(_verify_account(connection, name) for name in names)
-
-    def _read(self, connection: sa.Connection, dataset: str, *, lock: bool = False) -> Account:
-        row = schema.run(connection, schema.READ, dataset, lock=lock).first()
-        if row is None:
-            names = ", ".join(repr(name) for name in connection.execute(schema.NAMES).scalars()) or "none"
-            raise LedgerError(f"the ledger has no data set {dataset!r}; it has: {names}")
-        try:
-            budget, spent = _budget(row.budget), _unpack(row.spent)
-        except (ValueError, KeyError):
-            raise LedgerCorrupt(f"the account of {dataset!r} cannot be read") from None
-        return Account(dataset, budget, row.unit, row.neighbours, row.charges, spent, row.head)
+        with self._reading() as connection:
+            names = list(connection.execute(schema.NAMES).scalars())
+            if dataset is not None:
+                _read(connection, dataset)
+                names = [dataset]
+            checked = sum(chain.verify_account(connection, name) for name in names)
+            chain.verify_register(connection)
+            return checked
 
     @contextlib.contextmanager
-    def _transaction(self, *, write: bool = True) -> Iterator[sa.Connection]:
+    def _connected(self) -> Iterator[None]:
         if os.getpid() != self._pid:  # connections must not be shared with the parent process
             self._engine.dispose(close=False)
             self._pid = os.getpid()
-        with schema.translated_errors(self._timeout), self._engine.connect() as connection:
-            schema.begin(connection, write=write)
+        with schema.translated_errors(self._engine, self._timeout):
+            yield
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        with self._connected(), self._engine.connect() as connection:
+            schema.begin_reading(connection)
             yield connection
-            connection.commit()
 
 
-def _verify_account(connection: sa.Connection, dataset: str) -> int:
-    account = connection.execute(schema.ACCOUNT, {"dataset": dataset}).mappings().first()
-    if account is None:
-        raise LedgerError(f"the ledger has no data set {dataset!r}")
-    head, total, count = _opening_hash(account), Cost.zero(), 0
-    for count, row in enumerate(connection.execute(schema.ROWS, {"dataset": dataset, "after": 0}).mappings(), 1):
-        head = _row_hash(head, row)
-        if row["position"] != count or row["hash"] != head:
-            raise LedgerCorrupt(f"the ledger of {dataset!r} was edited at or before position {count}")
-        total = total + _cost(Claim.from_json(json.loads(row["claim"])).bound)
-    if account["head"] != head or account["charges"] != count:
-        raise LedgerCorrupt(f"the account of {dataset!r} does not follow from its {count} rows")
-    if not np.array_equal(np.frombuffer(account["spent"]), np.frombuffer(_pack(total))):
-        raise LedgerCorrupt(f"the total of {dataset!r} does not follow from its {count} rows")
-    if not total.fits(_budget(account["budget"])):
-        raise LedgerCorrupt(f"{dataset!r} has spent more than its budget")
-    return count
+def _read(connection: sa.Connection, dataset: str) -> Account:
+    row = connection.execute(schema.ACCOUNT, {"dataset": dataset}).first()
+    if row is None:
+        raise _unknown(dataset, list(connection.execute(schema.NAMES).scalars()))
+    return _account(dataset, (row.budget, row.unit, row.neighbours, row.charges, row.head, row.spent))
 
 
-@lru_cache(maxsize=256)
-def _cost(bound: FormalBound) -> Cost:
-    return cost_of(bound)
+def _unknown(dataset: str, names: Sequence[str]) -> LedgerError:
+    return LedgerError(f"the ledger has no data set {dataset!r}; it has: {', '.join(map(repr, names)) or 'none'}")
 
 
-@lru_cache(maxsize=256)
-def _budget(text: str) -> FormalBound:
-    bound = bound_from_json(json.loads(text))
-    if not isinstance(bound, FORMAL):
-        raise InvalidClaim("a budget is a formal bound")
-    return bound
+def _account(dataset: str, row: Sequence[Any]) -> Account:
+    """An account from what `schema.READ` selects."""
+    budget, unit, neighbours, charges, head, spent = row
+    try:
+        return Account(dataset, chain.read_budget(budget), unit, neighbours, charges, chain.unpack(spent), head)
+    except (ValueError, KeyError, TypeError):
+        raise LedgerCorrupt(f"the account of {dataset!r} cannot be read") from None
 
 
-@lru_cache(maxsize=256)
-def _claim_text(claim: Claim) -> str:
-    return _canonical(claim.to_json())
+def _charge(row: Any) -> Charge:
+    try:
+        claim = Claim.from_json(json.loads(row["claim"]))
+    except (ValueError, KeyError, TypeError):
+        raise LedgerCorrupt(f"position {row['position']} of {row['dataset']!r} cannot be read") from None
+    return Charge(row["position"], row["at"], row["purpose"], claim, row["hash"])
 
 
-def _pack(cost: Cost) -> bytes:
-    return np.concatenate(([cost.epsilon, cost.rho, cost.mu_squared, cost.delta], cost.rdp)).tobytes()
-
-
-def _unpack(blob: bytes) -> Cost:
-    epsilon, rho, mu_squared, delta, *_ = values = np.frombuffer(blob)
-    return Cost(float(epsilon), float(rho), float(mu_squared), values[4:], float(delta))
-
-
-def _opening_hash(row: Any) -> str:
-    names = ("dataset", "budget", "unit", "neighbours", "created")
-    return hashlib.sha256(_canonical({name: row[name] for name in names}).encode()).hexdigest()
-
-
-def _row_hash(previous: str, row: Any) -> str:
-    names = ("dataset", "position", "at", "purpose", "claim")
-    return hashlib.sha256((previous + _canonical({name: row[name] for name in names})).encode()).hexdigest()
-
-
-def _canonical(document: dict[str, Any]) -> str:
-    return json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+def _storable(text: object) -> bool:
+    """Whether both databases keep this text as it is: no NUL, no lone surrogate, nothing that hides in a terminal."""
+    return isinstance(text, str) and all(character.isprintable() or character == " " for character in text)
 
 
 def _now() -> str:
