@@ -23,6 +23,7 @@ from sfumato.privacy.claim import Claim
 
 Row = Mapping[str, Any] | sa.RowMapping
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 _SUMS = 4  # a packed total is ε, ρ, μ², δ, and the Rényi curve on ORDERS
 
 
@@ -87,7 +88,7 @@ def claim_text(claim: Claim) -> str:
 
 def canonical(document: Mapping[str, Any]) -> str:
     """The one text of a JSON document: keys sorted, no spaces."""
-    return json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return _CANONICAL.encode(document)
 
 
 def verify_account(connection: sa.Connection, dataset: str) -> int:

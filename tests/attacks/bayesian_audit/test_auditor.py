@@ -6,6 +6,8 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
+
 from mechanisms import (
     Gaussian,
     Geometric,
@@ -18,8 +20,6 @@ from mechanisms import (
     SharesNoise,
     SparseVector,
 )
-from scipy import stats
-
 from sfumato.attacks.bayesian_audit import (
     AttackCounts,
     Auditor,
