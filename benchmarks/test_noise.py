@@ -39,9 +39,7 @@ def test_a_million_discrete_laplace_values(capsys):
     floats = median_seconds(lambda: rng.laplace(scale=SCALE, size=VALUES), 11)
     peer = 10 * median_seconds(lambda: opendp(zeros), 3)
     with capsys.disabled():
-        print(
-            f"\n10^6 discrete Laplace values, scale {SCALE}: {1e3 * mine:.1f} ms; OpenDP {peer:.2f} s, {peer / mine:.0f} times "
-            f"as long; numpy's floats {1e3 * floats:.1f} ms, ours {mine / floats:.1f} times that"
-        )
+        print(f"\n10^6 discrete Laplace values, scale {SCALE}: {1e3 * mine:.1f} ms")
+        print(f"OpenDP {peer:.2f} s, {peer / mine:.0f} times as long; ours {mine / floats:.1f} times numpy's floats")
     assert peer >= 100 * mine
     assert mine <= 5 * floats
