@@ -191,8 +191,8 @@ class DPCumulativeIncidence(BaseEstimator):  # type: ignore[misc]
         values = curves.evaluate(self.timeline_, table.to_numpy().T, at, "linear")
         return pd.DataFrame(values.T, index=pd.Index(at, name="timeline"), columns=table.columns)
 
-    def plot(self, ax: Any = None) -> Any:
-        """Draw each kind's cumulative incidence, with the claim below the axis."""
+    def plot(self, ax: Any = None, *, time_unit: str | None = None) -> Any:
+        """Draw each kind's cumulative incidence, with the claim below the axis; `time_unit` labels it."""
         from sfumato.statistics.survival.plotting import finish, new_axes
 
         ax = new_axes(ax)
@@ -201,7 +201,7 @@ class DPCumulativeIncidence(BaseEstimator):  # type: ignore[misc]
             ax.plot(table.index, table[column], label=f"event {column}")
         ax.set_ylabel("cumulative incidence")
         ax.legend(frameon=False)
-        finish(ax, float(self.timeline_[-1]), self.claim_)
+        finish(ax, float(self.timeline_[-1]), self.claim_, time_unit)
         return ax
 
     def _request(self) -> Request:

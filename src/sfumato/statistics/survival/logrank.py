@@ -23,7 +23,7 @@ from sfumato.statistics.survival.spending import discrete_laplace_variance
 
 Null: TypeAlias = Literal["bootstrap", "delta"]
 #: Simulated tables of the bootstrap null: p-values are multiples of 1/500.
-DRAWS = 499
+DRAWS = 1999
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def dp_logrank(
     fit : DPKaplanMeier
         Fitted with two groups: their cells are one partition, so the table was paid for once.
     null : {"auto", "bootstrap", "delta"}
-        "bootstrap" compares with 499 tables simulated without a difference and with fresh noise; "delta"
+        "bootstrap" compares with 1999 tables simulated without a difference and with fresh noise; "delta"
         with the χ² distribution. "auto" takes the bootstrap for noisy totals below 1000 or noise as large as
         at ε = 1, where the χ² approximation rejects up to 8 % at a nominal 5 %.
     random_state : int, optional

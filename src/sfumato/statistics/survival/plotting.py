@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _GREY = "0.55"
 
 
-def plot_survival(fit: DPKaplanMeier, *, ax: Any = None, level: float = 0.95) -> Any:
+def plot_survival(fit: DPKaplanMeier, *, ax: Any = None, level: float = 0.95, time_unit: str | None = None) -> Any:
     """Draw each group's curve and pointwise band; dashed and grey where it is not reliable.
 
     Parameters
@@ -27,6 +27,7 @@ def plot_survival(fit: DPKaplanMeier, *, ax: Any = None, level: float = 0.95) ->
         Fitted.
     ax : matplotlib Axes, optional
     level : float
+    time_unit : str, optional
 
     Returns
     -------
@@ -55,7 +56,7 @@ def plot_survival(fit: DPKaplanMeier, *, ax: Any = None, level: float = 0.95) ->
     ax.set_ylabel(f"survival, {level:.0%} interval")
     if grouped:
         ax.legend(frameon=False)
-    finish(ax, float(fit.timeline_[-1]), fit.claim_)
+    finish(ax, float(fit.timeline_[-1]), fit.claim_, time_unit)
     return ax
 
 
@@ -78,8 +79,8 @@ def draw_curve(ax: Any, times: Any, values: Any, reliable_until: float, label: s
     return line.get_color()
 
 
-def finish(ax: Any, horizon: float, claim: Claim) -> None:
+def finish(ax: Any, horizon: float, claim: Claim, time_unit: str | None) -> None:
     """Label the time axis and put the claim's sentence below it."""
     ax.set_xlim(0, horizon)
     sentence = textwrap.fill(str(claim), 100)
-    ax.set_xlabel(f"time\n\n{sentence}", fontsize="small")
+    ax.set_xlabel(f"time{f' ({time_unit})' if time_unit else ''}\n\n{sentence}", fontsize="small")

@@ -426,13 +426,15 @@ class DPKaplanMeier(BaseEstimator):  # type: ignore[misc]
         band = self.confidence_interval(level)
         return frames.life_table(counts, self._curve(), band, risk, self._reliable())
 
-    def plot(self, ax: Any = None, *, level: float = 0.95) -> Any:
+    def plot(self, ax: Any = None, *, level: float = 0.95, time_unit: str | None = None) -> Any:
         """Draw the curves with their bands, unreliable stretches dashed, and the claim below the axis.
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
         level : float
+        time_unit : str, optional
+            Of the durations, for the axis: "days".
 
         Returns
         -------
@@ -440,7 +442,7 @@ class DPKaplanMeier(BaseEstimator):  # type: ignore[misc]
         """
         from sfumato.statistics.survival.plotting import plot_survival
 
-        return plot_survival(self, ax=ax, level=level)
+        return plot_survival(self, ax=ax, level=level, time_unit=time_unit)
 
     def to_lifelines(self) -> Any:
         """Return a fitted lifelines KaplanMeierFitter that holds the private curve (one per group: dict).
