@@ -245,6 +245,28 @@ def test_competing_risks_without_noise_are_aalen_johansen():
     np.testing.assert_allclose(total.iloc[:200], 1, atol=0.01)
 
 
+@pytest.mark.parametrize("mechanism", ["laplace", "factorized"])
+def test_intervals_of_competing_risks_cover(mechanism):
+    """200 cohorts of 500 as groups of one fit; at a true 95 % each count of misses exceeds 26 with probability 1e-6."""
+    rng = np.random.default_rng(12)
+    n, cohorts, rates = 500, 200, np.array([1 / 600, 1 / 1200])
+    event, lost = rng.exponential(1 / rates.sum(), n * cohorts), rng.uniform(200, 1500, n * cohorts)
+    kind = np.where(event <= lost, 1 + (rng.random(n * cohorts) < rates[1] / rates.sum()), 0)
+    budget = {"epsilon": 1.0} if mechanism == "laplace" else {"rho": 0.5}
+    fit = DPCumulativeIncidence(**budget, horizon=1000, n_bins=10, mechanism=mechanism, noise_seed=1).fit(
+        np.minimum(event, lost), kind, groups=np.repeat(np.arange(cohorts), n), group_labels=tuple(range(cohorts))
+    )
+    truth = rates / rates.sum() * (1 - np.exp(-rates.sum() * np.arange(0, 1001, 100)))[:, np.newaxis]
+    band = fit.confidence_interval(random_state=0).to_numpy().reshape(11, cohorts, 2, 2)
+    hits = (band[..., 0] <= truth[:, np.newaxis]) & (truth[:, np.newaxis] <= band[..., 1])
+    missed = cohorts - hits[1:].sum(1)
+    assert missed.max() <= 26, missed
+    assert missed.mean() >= 2  # and they are not so wide as to say nothing
+    whole = fit.confidence_interval(kind="simultaneous", random_state=0).to_numpy().reshape(11, cohorts, 2, 2)
+    held = ((whole[..., 0] <= truth[:, np.newaxis]) & (truth[:, np.newaxis] <= whole[..., 1])).all(0)
+    assert (cohorts - held.sum(0)).max() <= 30
+
+
 def test_competing_risks_with_noise_stay_probabilities():
     rng = np.random.default_rng(11)
     t, e = weibull(400, rng)

@@ -7,6 +7,7 @@ Greenwood 1926; log-log interval of Kalbfleisch and Prentice 1980; the noise ter
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,11 @@ from scipy.special import ndtri
 from sfumato.statistics.survival import curve as curves
 from sfumato.statistics.survival.curve import Floats
 from sfumato.statistics.survival.noisy_counts import NoisyCounts, whiten
+
+#: Tables simulated for a bootstrap.
+REPLICATES = 500
+
+Kind: TypeAlias = Literal["pointwise", "simultaneous"]
 
 
 @dataclass(frozen=True)
@@ -171,17 +177,23 @@ def cell_probabilities(counts: NoisyCounts, curve: Floats, *, actuarial: bool = 
     return np.asarray(cells / cells.sum(-1, keepdims=True))
 
 
-def simulate_noise(counts: NoisyCounts, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Noise distributed as the table's own, shape (*shape, 2m + 1): events, censored, tail."""
+def simulate_noise(
+    counts: NoisyCounts, shape: tuple[int, ...], rng: np.random.Generator, *, n_causes: int = 1
+) -> NDArray[np.int64]:
+    """Noise distributed as the table's own, shape (*shape, (n_causes + 1)m + 1).
+
+    Events of each cause, then censored, then the tail.
+    """
     m = counts.n_bins
+    size = (n_causes + 1) * m + 1
     if counts.variance == 0:
-        return np.zeros((*shape, 2 * m + 1), np.int64)
+        return np.zeros((*shape, size), np.int64)
     if counts.mechanism == "laplace":
-        return _laplace(counts, (*shape, 2 * m + 1), rng)
-    normal = rng.normal(0, np.sqrt(counts.variance), (*shape, 2, m + 1))
+        return _laplace(counts, (*shape, size), rng)
+    normal = rng.normal(0, np.sqrt(counts.variance), (*shape, n_causes + 1, m + 1))
     if counts.mechanism == "factorized":
         normal = np.diff(np.rint(np.cumsum(_decode(normal), axis=-1)), prepend=0, axis=-1)
-    flat = np.concatenate((normal[..., 0, :m], normal[..., 1, :]), axis=-1)
+    flat = np.concatenate((normal[..., :-1, :m].reshape(*shape, n_causes * m), normal[..., -1, :]), axis=-1)
     return np.rint(flat).astype(np.int64)
 
 
@@ -196,6 +208,35 @@ def _laplace(counts: NoisyCounts, shape: tuple[int, ...], rng: np.random.Generat
 def _decode(white: Floats) -> Floats:
     # whiten is the transposed solve; reversing both ends turns a Toeplitz transpose into itself
     return whiten(white[..., ::-1])[..., ::-1]
+
+
+def reliable(risk: Floats, deviation: Floats) -> NDArray[np.bool_]:
+    """Whether enough people are at risk for the noise, at each edge and all before it, shape (groups, m + 1)."""
+    held = np.logical_and.accumulate(risk >= np.maximum(5.0, 3 * deviation), axis=-1)
+    # S at an edge rests on those at risk in the interval that ends there
+    return np.asarray(np.concatenate((held[:, :1], held), axis=-1))
+
+
+def bootstrap(
+    curve: Floats, replicates: Floats, reliable: NDArray[np.bool_], level: float, kind: Kind
+) -> tuple[Floats, Floats]:
+    """Band of each group's curve from its replicates.
+
+    Parameters
+    ----------
+    curve : ndarray of float, shape (groups, m + 1)
+    replicates : ndarray of float, shape (draws, groups, m + 1)
+    reliable : ndarray of bool, shape (groups, m + 1)
+    level : float
+    kind : {"pointwise", "simultaneous"}
+
+    Returns
+    -------
+    lower, upper : ndarray of float, shape (groups, m + 1)
+    """
+    band = simultaneous if kind == "simultaneous" else bootstrap_pointwise
+    both = [band(curve[g], replicates[:, g], reliable[g], level) for g in range(len(curve))]
+    return np.stack([lower for lower, _ in both]), np.stack([upper for _, upper in both])
 
 
 def simultaneous(

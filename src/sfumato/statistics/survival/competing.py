@@ -7,7 +7,8 @@ privacy argument is that of DPKaplanMeier: one more cell per kind and interval, 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any, Literal, Self
+from dataclasses import replace
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import pandas as pd
@@ -18,8 +19,9 @@ from sklearn.utils.validation import check_is_fitted
 from sfumato.errors import InvalidData
 from sfumato.privacy.bounds import Neighbours
 from sfumato.privacy.claim import Claim
-from sfumato.statistics.survival import cells, checks
+from sfumato.statistics.survival import bands, cells, checks
 from sfumato.statistics.survival import curve as curves
+from sfumato.statistics.survival.bands import Kind
 from sfumato.statistics.survival.curve import Floats
 from sfumato.statistics.survival.frames import frame_counter
 from sfumato.statistics.survival.noisy_counts import Mechanism, NoisyCounts
@@ -176,11 +178,41 @@ class DPCumulativeIncidence(BaseEstimator):  # type: ignore[misc]
     def cumulative_incidence_(self) -> pd.DataFrame:
         """Probability of each kind of event by each edge."""
         incidence = self._incidence()
-        causes = list(range(1, self.n_causes + 1))
-        flat = incidence.reshape(-1, incidence.shape[-1]).T
-        if self._first.group_labels is None:
-            return self._frame(flat, causes)
-        return self._frame(flat, pd.MultiIndex.from_product([self._first.columns, causes]))
+        return self._frame(incidence.reshape(-1, incidence.shape[-1]).T, self._columns())
+
+    def confidence_interval(
+        self, level: float = 0.95, *, kind: Kind = "pointwise", random_state: int | None = None
+    ) -> pd.DataFrame:
+        """Interval for the true incidences at each edge, sampling error and privacy noise together.
+
+        From 500 simulated tables: as many people as the noisy total, with the estimated chances, and fresh noise.
+
+        Parameters
+        ----------
+        level : float
+            In (0, 1).
+        kind : {"pointwise", "simultaneous"}
+            For each time, or for all reliable times of one cause and group at once.
+        random_state : int, optional
+
+        Returns
+        -------
+        DataFrame
+            Index "timeline"; columns "lower" and "upper" below each kind of event, below each group if there are
+            groups. Where too few are at risk for the noise, an incidence is only known to be above its last bound.
+        """
+        checks.check_level(level)
+        if kind not in get_args(Kind):
+            raise InvalidData('kind must be "pointwise" or "simultaneous"')
+        incidence = self._incidence()
+        free = 1 - incidence  # decreases from 1, as a survival curve does
+        replicates = 1 - self._replicates(incidence, np.random.default_rng(random_state))
+        held = bands.reliable(self._risk(), self._deviation())
+        band = [bands.bootstrap(free[:, k], replicates[:, :, k], held, level, kind) for k in range(self.n_causes)]
+        # (causes, ends, groups, m + 1): the upper end of one is the lower of the other
+        ends = 1 - np.stack([np.stack((upper, lower)) for lower, upper in band])
+        flat = ends.transpose(2, 0, 1, 3).reshape(-1, ends.shape[-1]).T
+        return self._frame(flat, self._columns("lower", "upper"))
 
     def predict(self, times: ArrayLike) -> pd.DataFrame:
         """Cumulative incidence at `times`, linear between edges; NaN beyond the horizon."""
@@ -191,15 +223,23 @@ class DPCumulativeIncidence(BaseEstimator):  # type: ignore[misc]
         values = curves.evaluate(self.timeline_, table.to_numpy().T, at, "linear")
         return pd.DataFrame(values.T, index=pd.Index(at, name="timeline"), columns=table.columns)
 
-    def plot(self, ax: Any = None, *, time_unit: str | None = None) -> Any:
-        """Draw each kind's cumulative incidence, with the claim below the axis; `time_unit` labels it."""
+    def plot(self, ax: Any = None, *, level: float = 0.95, time_unit: str | None = None) -> Any:
+        """Draw each kind's cumulative incidence and pointwise band, with the claim below the axis.
+
+        Parameters and result as for `DPKaplanMeier.plot`.
+        """
         from sfumato.statistics.survival.plotting import finish, new_axes
 
         ax = new_axes(ax)
         table = self.cumulative_incidence_
-        for column in table.columns:
-            ax.plot(table.index, table[column], label=f"event {column}")
-        ax.set_ylabel("cumulative incidence")
+        band = self.confidence_interval(level, random_state=0)
+        columns: list[Any] = list(table.columns)
+        for column in columns:
+            named = column if isinstance(column, tuple) else (column,)
+            (line,) = ax.plot(table.index, table[column], label=" ".join([*map(str, named[:-1]), f"event {named[-1]}"]))
+            lower, upper = band[(*named, "lower")], band[(*named, "upper")]
+            ax.fill_between(table.index, lower, upper, color=line.get_color(), alpha=0.18, linewidth=0)
+        ax.set_ylabel(f"cumulative incidence, {level:.0%} interval")
         ax.legend(frameon=False)
         finish(ax, float(self.timeline_[-1]), self.claim_, time_unit)
         return ax
@@ -235,8 +275,14 @@ class DPCumulativeIncidence(BaseEstimator):  # type: ignore[misc]
         counts: NoisyCounts = self.noisy_counts_[0]
         return counts
 
-    def _all_events(self) -> NDArray[np.int64]:
-        return np.asarray(np.sum([table.events for table in self.noisy_counts_], axis=0))
+    def _tables(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Noisy events (causes, groups, m), censored (groups, m) and tail (groups,)."""
+        first = self._first
+        return np.stack([table.events for table in self.noisy_counts_]), first.censored, first.tail
+
+    def _risk(self) -> Floats:
+        events, censored, tail = self._tables()
+        return curves.at_risk(events.sum(0), censored, tail)
 
     def _deviation(self) -> Floats:
         """Deviation of the noise at risk: one more noisy stream per further kind of event."""
@@ -247,23 +293,65 @@ class DPCumulativeIncidence(BaseEstimator):  # type: ignore[misc]
         return np.asarray(base * np.sqrt((streams + (self.n_causes - 1) * later) / streams))
 
     def _survival(self) -> Floats:
-        first = self._first
-        return curves.survival(
-            self._all_events(), first.censored, first.tail, deviation=self._deviation(), actuarial=True
-        )
+        events, censored, tail = self._tables()
+        return curves.survival(events.sum(0), censored, tail, deviation=self._deviation(), actuarial=True)
 
     def _incidence(self) -> Floats:
-        """Aalen-Johansen sums, monotone and in [0, 1], shape (groups, causes, m + 1)."""
-        first = self._first
-        risk = curves.at_risk(self._all_events(), first.censored, first.tail)
-        exposed = curves.denominator(risk, first.censored, True)
-        known = risk >= self._deviation() / 2
-        start = self._survival()[:, :-1]
-        steps = [np.where(known, start * table.events / exposed, 0.0) for table in self.noisy_counts_]
-        sums = np.cumsum(np.stack(steps, axis=1), axis=-1)
-        weights = np.broadcast_to(curves.precision(risk, self._deviation())[:, np.newaxis], sums.shape)
-        monotone = np.clip(-curves.decreasing(-sums, weights), 0.0, 1.0)
-        return np.concatenate((np.zeros((*monotone.shape[:-1], 1)), monotone), axis=-1)
+        return np.moveaxis(_aalen_johansen(*self._tables(), self._deviation()), 0, -2)
+
+    def _replicates(self, incidence: Floats, rng: np.random.Generator) -> Floats:
+        """Incidences of simulated tables, shape (draws, groups, causes, m + 1)."""
+        m, causes = self._first.n_bins, self.n_causes
+        everyone = replace(self._first, events=self._tables()[0].sum(0))
+        cells = bands.cell_probabilities(everyone, self._survival())
+        steps = np.diff(incidence, axis=-1)
+        total = steps.sum(1, keepdims=True)
+        shares = np.where(total > 0, steps / np.where(total > 0, total, 1.0), 1 / causes)
+        by_cause = (cells[:, np.newaxis, :m] * shares).reshape(len(cells), causes * m)
+        chances = np.concatenate((by_cause, cells[:, m:]), axis=-1)
+        size = np.maximum(self._risk()[:, 0], 1).astype(np.int64)
+        drawn = np.stack(
+            [rng.multinomial(n, p, size=bands.REPLICATES) for n, p in zip(size, chances, strict=True)], axis=1
+        )
+        drawn = drawn + bands.simulate_noise(self._first, drawn.shape[:-1], rng, n_causes=causes)
+        simulated = np.moveaxis(drawn[..., : causes * m].reshape(*drawn.shape[:-1], causes, m), -2, 0)
+        after = drawn[..., causes * m :]
+        return np.moveaxis(_aalen_johansen(simulated, after[..., :m], after[..., m], self._deviation()), 0, -2)
+
+    def _columns(self, *ends: str) -> Any:
+        """Column labels: groups if there are any, kinds of event, and ends of an interval if asked for."""
+        causes = range(1, self.n_causes + 1)
+        levels: list[Any] = [] if self._first.group_labels is None else [self._first.columns]
+        levels += [causes, list(ends)] if ends else [causes]
+        return pd.MultiIndex.from_product(levels) if len(levels) > 1 else list(causes)
 
     def _frame(self, values: Floats, columns: Any) -> pd.DataFrame:
         return pd.DataFrame(values, index=pd.Index(self.timeline_, name="timeline"), columns=columns)
+
+
+def _aalen_johansen(
+    events: NDArray[np.int64], censored: NDArray[np.int64], tail: NDArray[np.int64], deviation: Floats
+) -> Floats:
+    """Incidence of each cause, monotone and in [0, 1].
+
+    Parameters
+    ----------
+    events : ndarray of int64, shape (causes, ..., m)
+    censored : ndarray of int64, shape (..., m)
+    tail : ndarray of int64, shape (...)
+    deviation : ndarray of float, shape (m,)
+        As in `curve.survival`.
+
+    Returns
+    -------
+    ndarray of float, shape (causes, ..., m + 1)
+    """
+    everyone = events.sum(0)
+    risk = curves.at_risk(everyone, censored, tail)
+    exposed = curves.denominator(risk, censored, True)
+    start = curves.survival(everyone, censored, tail, deviation=deviation, actuarial=True)[..., :-1]
+    steps = np.where(risk >= deviation / 2, start * events / exposed, 0.0)
+    sums = np.cumsum(steps, axis=-1)
+    weights = np.broadcast_to(curves.precision(risk, deviation), sums.shape)
+    monotone = np.clip(-curves.decreasing(-sums, weights), 0.0, 1.0)
+    return np.concatenate((np.zeros((*monotone.shape[:-1], 1)), monotone), axis=-1)

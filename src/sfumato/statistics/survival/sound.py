@@ -26,7 +26,6 @@ from sfumato.statistics.survival.noisy_counts import Mechanism, NoisyCounts
 from sfumato.statistics.survival.releasing import Counter, Request, read_request, release_table
 
 #: Bootstrap replicates of a band.
-REPLICATES = 500
 
 
 class DPKaplanMeier(BaseEstimator):  # type: ignore[misc]
@@ -350,15 +349,8 @@ class DPKaplanMeier(BaseEstimator):  # type: ignore[misc]
             variance = bands.cumulative_hazard_variance(self._counts, curve, actuarial=self.actuarial)
             lower, upper = bands.pointwise(curve, variance, level, self._reliable())
         else:
-            replicates = self._replicates(REPLICATES, random_state)
-            reliable = self._reliable()
-            both = [
-                bands.simultaneous(curve[g], replicates[:, g], reliable[g], level)
-                if kind == "simultaneous"
-                else bands.bootstrap_pointwise(curve[g], replicates[:, g], reliable[g], level)
-                for g in range(len(curve))
-            ]
-            lower, upper = np.stack([b[0] for b in both]), np.stack([b[1] for b in both])
+            replicates = self._replicates(bands.REPLICATES, random_state)
+            lower, upper = bands.bootstrap(curve, replicates, self._reliable(), level, kind)
         return frames.band_frame(self._counts, lower, upper)
 
     def percentile(self, p: float) -> float | pd.Series:
@@ -414,7 +406,7 @@ class DPKaplanMeier(BaseEstimator):  # type: ignore[misc]
         if level is None:
             return frames.by_group(self._counts, mean)
         checks.check_level(level)
-        replicates = curves.restricted_mean(edges, self._replicates(REPLICATES, 0), tau, self.interpolation)
+        replicates = curves.restricted_mean(edges, self._replicates(bands.REPLICATES, 0), tau, self.interpolation)
         low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2], axis=0)
         lower, upper = np.clip([2 * mean - high, 2 * mean - low], 0, tau)
         return frames.with_interval(self._counts, mean, lower, upper)
@@ -505,8 +497,4 @@ class DPKaplanMeier(BaseEstimator):  # type: ignore[misc]
         return curves.survival(events, censored, tail, deviation=counts.at_risk_deviation(), actuarial=self.actuarial)
 
     def _reliable(self) -> NDArray[np.bool_]:
-        counts = self._counts
-        enough = counts.at_risk() >= np.maximum(5.0, 3 * counts.at_risk_deviation())
-        held = np.logical_and.accumulate(enough, axis=-1)
-        # S at an edge rests on those at risk in the interval that ends there
-        return np.asarray(np.concatenate((held[:, :1], held), axis=-1))
+        return bands.reliable(self._counts.at_risk(), self._counts.at_risk_deviation())
