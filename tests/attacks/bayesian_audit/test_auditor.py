@@ -8,18 +8,6 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from mechanisms import (
-    Gaussian,
-    Geometric,
-    Laplace,
-    LeaksByRaising,
-    NoisyHistogram,
-    RandomizedResponse,
-    ReportNoisyMax,
-    ReusesSeed,
-    SharesNoise,
-    SparseVector,
-)
 from sfumato.attacks.bayesian_audit import (
     AttackCounts,
     Auditor,
@@ -33,14 +21,26 @@ from sfumato.attacks.bayesian_audit.events import propose_scores
 from sfumato.attacks.bayesian_audit.outputs import lowest_set_bit, read_outputs
 from sfumato.attacks.bayesian_audit.power import profile_of, rate_bounds
 from sfumato.attacks.bayesian_audit.trials import Trials
+from sfumato.attacks.mechanisms import (
+    Gaussian,
+    Geometric,
+    Laplace,
+    LeaksByRaising,
+    NoisyHistogram,
+    RandomizedResponse,
+    ReportNoisyMax,
+    ReusesSeed,
+    SharesNoise,
+    SparseVector,
+)
 from sfumato.errors import InvalidClaim, InvalidData
 from sfumato.evidence import Evidence
 from sfumato.privacy.bounds import ZCDP, ApproxDP, GaussianDP, Heuristic, PureDP
 from sfumato.privacy.claim import Claim
 
 UNIT = [(0, 1)]
-AUDITS, ALPHA = 100, 0.05
-# An audit may cry wolf with probability 0.05; more than this many in 100 happen with probability < 1e-6.
+AUDITS, ALPHA = 400, 0.05
+# An audit may cry wolf with probability 0.05; more than this many in 400 happen with probability < 1e-6.
 MOST_FALSE_ALARMS = int(stats.binom.isf(1e-6, AUDITS, ALPHA))
 ONE_UP = (np.zeros(5), np.array([1.0, 0, 0, 0, 0]))
 HALF = (np.array([0, 0, 0, 1.0, 1.0]), np.array([1.0, 1.0, 1.0, 0, 0]))
@@ -117,7 +117,7 @@ def test_sound_vectors_and_curves_pass(mechanism, claim, pair):
         (Laplace(1, naive=True), pure(1), (0, 1), 5.0),
         (NoisyHistogram(0.5, naive=True), pure(0.5), ONE_UP, 1.8),
         (ReportNoisyMax(1, value=True), pure(1), (np.zeros(5), np.ones(5)), 2.0),
-        (SparseVector(1, broken="prints"), pure(1), HALF, 2.0),
+        (SparseVector(1, broken="small-noise"), pure(1), LONG_HALF, 2.0),
         (SparseVector(1, broken="no-noise"), pure(1), HALF, 5.0),
         (SparseVector(1, broken="no-cut-off"), pure(1), LONG_HALF, 1.1),
         (Gaussian(1, error=0.7), Claim(ZCDP(0.5)), (0, 1), 0.0),
@@ -131,6 +131,16 @@ def test_broken_mechanisms_are_caught(mechanism, claim, pair, at_least):
     report = quick().audit(mechanism, claim, pairs=[pair])
     assert report.verdict == "violation"
     assert at_least < report.eps_lower <= report.power
+
+
+def test_a_sparse_vector_that_prints_its_answer_is_caught_by_a_rare_event():
+    """The answer bounds the threshold, which then shields nothing: a small answer after six refusals."""
+    auditor = quick(n_select=500_000, n_test=2_000_000, scores=("threshold",), candidates=2)
+    pair = (np.zeros(7), np.ones(7))
+    broken = auditor.audit(SparseVector(1, broken="prints"), pure(1), pairs=[pair])
+    assert broken.verdict == "violation"
+    assert broken.eps_lower > 1.1
+    assert auditor.audit(SparseVector(1), pure(1), pairs=[pair]).verdict == "no violation found"
 
 
 def test_laplace_is_nearly_met():

@@ -5,6 +5,8 @@ For privacy engineers; every protection of sfumato is audited through it. Zanell
 """
 
 from sfumato.attacks.bayesian_audit.auditor import Auditor
+from sfumato.attacks.bayesian_audit.canaries import CanaryGame, CanaryReport
+from sfumato.attacks.bayesian_audit.fdp import fdp_one_run, gaussian_epsilon, gaussian_mu
 from sfumato.attacks.bayesian_audit.intervals import (
     AttackCounts,
     EpsilonPosterior,
@@ -12,20 +14,34 @@ from sfumato.attacks.bayesian_audit.intervals import (
     epsilon_interval,
     epsilon_intervals,
 )
+from sfumato.attacks.bayesian_audit.one_run import one_run_epsilon, one_run_pvalue
+from sfumato.attacks.bayesian_audit.pairs import local_pairs, table_pairs, vector_pairs
 from sfumato.attacks.bayesian_audit.power import largest_epsilon, trials_to_refute
 from sfumato.attacks.bayesian_audit.report import AuditReport
+from sfumato.attacks.bayesian_audit.statdp import statdp_pvalues
 from sfumato.attacks.bayesian_audit.trials import Mechanism, one_at_a_time
 
 __all__ = [
     "AttackCounts",
     "AuditReport",
     "Auditor",
+    "CanaryGame",
+    "CanaryReport",
     "EpsilonPosterior",
     "Interval",
     "Mechanism",
     "epsilon_interval",
     "epsilon_intervals",
+    "fdp_one_run",
+    "gaussian_epsilon",
+    "gaussian_mu",
     "largest_epsilon",
+    "local_pairs",
     "one_at_a_time",
+    "one_run_epsilon",
+    "one_run_pvalue",
+    "statdp_pvalues",
+    "table_pairs",
     "trials_to_refute",
+    "vector_pairs",
 ]

@@ -10,7 +10,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -23,9 +24,10 @@ from sfumato.attacks.bayesian_audit.events import (
     choose_candidates,
     propose_scores,
 )
+from sfumato.attacks.bayesian_audit.journal import Counts, Journal
 from sfumato.attacks.bayesian_audit.power import Profile, can_refute, profile_of
 from sfumato.attacks.bayesian_audit.report import AuditReport, Finding, conclude
-from sfumato.attacks.bayesian_audit.trials import Mechanism, Separation, Trials, look_for_separation
+from sfumato.attacks.bayesian_audit.trials import Mechanism, Separation, Trials, chunks, look_for_separation
 from sfumato.errors import InvalidData
 from sfumato.privacy.bounds import ApproxDP
 from sfumato.privacy.claim import Claim
@@ -102,7 +104,14 @@ class Auditor:
         if self.scores != "auto" and not set(self.scores) <= set(get_args(ScoreName)):
             raise InvalidData(f"scores must be 'auto' or some of {', '.join(get_args(ScoreName))}")
 
-    def audit(self, mechanism: Mechanism, claim: Claim, *, pairs: Sequence[Pair] | None = None) -> AuditReport:
+    def audit(
+        self,
+        mechanism: Mechanism,
+        claim: Claim,
+        *,
+        pairs: Sequence[Pair] | None = None,
+        journal: str | Path | None = None,
+    ) -> AuditReport:
         """Audit a mechanism against a claim.
 
         Parameters
@@ -115,6 +124,10 @@ class Auditor:
             A differential privacy bound; a void claim is audited by its bound.
         pairs : sequence of (x, x'), optional
             Neighbouring inputs; they must be neighbours in the claim's sense, which is not checked.
+            `vector_pairs`, `table_pairs` and `local_pairs` make the usual ones.
+        journal : str or Path, optional
+            A file that keeps what was chosen and counted: the same audit, called again with it after an interruption,
+            goes on where it stopped.
 
         Raises
         ------
@@ -129,6 +142,7 @@ class Auditor:
             raise InvalidData("pairs must hold at least one pair (x, x') of neighbouring inputs")
         profile = profile_of(claim, self.n_test)
         trials = Trials(mechanism, np.random.default_rng(self.random_state))
+        notebook = self._journal(journal, claim, len(chosen))
         looks = [look_for_separation(trials, (a, b)) for a, b in chosen]
         if any(look.shared for look in looks):
             trials = replace(trials, one_by_one=True)
@@ -141,7 +155,7 @@ class Auditor:
             if repeated and not findings:
                 void = "no verdict: separate calls repeat each other's outputs, so trials are not independent"
             if not (repeated and findings):
-                findings += self._search_and_count(trials, chosen, profile, advance)
+                findings += self._search_and_count(trials, chosen, profile, advance, notebook)
         return conclude(
             claim,
             findings,
@@ -154,6 +168,10 @@ class Auditor:
             void=void,
         )
 
+    def _journal(self, path: str | Path | None, claim: Claim, n_pairs: int) -> Journal:
+        settings = asdict(replace(self, pairs=(), progress=None)) | {"claim": claim.to_json(), "pairs": n_pairs}
+        return Journal(None if path is None else Path(path), settings, self.random_state)
+
     def _delta(self, claim: Claim) -> float:
         if self.delta is not None:
             return self.delta
@@ -165,12 +183,17 @@ class Auditor:
         pairs: Sequence[tuple[Any, ...]],
         profile: Profile,
         advance: Callable[[int], None],
+        journal: Journal,
     ) -> list[Finding]:
         alpha = self.alpha * (1 - _REPEAT_SHARE)
-        found: list[tuple[int, Candidate]] = []
-        for index, pair in enumerate(pairs):
-            found += [(index, each) for each in self._search(trials, pair, profile, alpha, advance)]
-        best = sorted(found, key=lambda each: -each[1].margin)[: self.candidates]
+
+        def choose() -> list[tuple[int, Candidate]]:
+            found: list[tuple[int, Candidate]] = []
+            for index, pair in enumerate(pairs):
+                found += [(index, each) for each in self._search(trials, pair, profile, alpha, advance)]
+            return sorted(found, key=lambda each: -each[1].margin)[: self.candidates]
+
+        best: list[tuple[int, Candidate]] = journal.chosen(choose)
         findings: list[Finding] = []
         for index, pair in enumerate(pairs):
             own = [each for at, each in best if at == index]
@@ -178,7 +201,15 @@ class Auditor:
                 advance(2 * self.n_test)
                 continue
             events: list[Event] = [each.event for each in own]
-            counts = [trials.count(x, events, self.n_test, advance) for x in pair]
+            counts = [np.zeros(len(events), np.int64), np.zeros(len(events), np.int64)]
+            for side, x in enumerate(pair):
+                for chunk, size in enumerate(chunks(self.n_test)):
+
+                    def draw(rng: np.random.Generator, x: Any = x, size: int = size) -> Counts:
+                        return replace(trials, rng=rng).count(x, events, size)  # noqa: B023 - called at once
+
+                    counts[side] += journal.count(index, side, chunk, draw)
+                    advance(size)
             findings += [
                 Finding(
                     event=each.event,

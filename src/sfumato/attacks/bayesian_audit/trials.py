@@ -47,16 +47,12 @@ class Trials:
         singles = [self._single(x) for _ in range(n)]
         return concatenate(singles)
 
-    def count(
-        self, x: Any, events: Sequence[Event], n: int, advance: Callable[[int], None] = lambda n: None
-    ) -> npt.NDArray[np.int64]:
+    def count(self, x: Any, events: Sequence[Event], n: int) -> npt.NDArray[np.int64]:
         """Count the trials in each event, in chunks of which nothing but the counts is kept."""
         hits = np.zeros(len(events), dtype=np.int64)
-        for start in range(0, n, CHUNK):
-            size = min(CHUNK, n - start)
+        for size in chunks(n):
             outputs = self.draw(x, size)
             hits += [int(event.contains(outputs, self.rng).sum()) for event in events]
-            advance(size)
         return hits
 
     def _single(self, x: Any) -> Outputs:
@@ -79,6 +75,11 @@ class Separation:
     shared: bool
     repeated: bool
     constant: tuple[Event | None, Event | None]
+
+
+def chunks(n: int) -> list[int]:
+    """Sizes of the chunks in which n trials are drawn."""
+    return [min(CHUNK, n - start) for start in range(0, n, CHUNK)]
 
 
 def one_at_a_time(function: Callable[[Any, np.random.Generator], Any]) -> Mechanism:

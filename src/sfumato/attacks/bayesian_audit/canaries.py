@@ -1,0 +1,251 @@
+"""Canary games: an audit of training, where each run is expensive and gives one model.
+
+For an ML engineer who trains with a claim. One canary in many runs is exact; many canaries in one run are exact by
+Steinke et al. (2023); many canaries in many runs, taken for independent, are the estimate of
+Zanella-Béguelin et al. (2023), which carries no verdict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from sfumato.attacks.bayesian_audit.intervals import AttackCounts, EpsilonPosterior, epsilon_interval
+from sfumato.attacks.bayesian_audit.one_run import one_run_epsilon
+from sfumato.errors import InvalidClaim, InvalidData
+from sfumato.evidence import Evidence, Verdict
+from sfumato.privacy.bounds import FORMAL
+from sfumato.privacy.claim import Claim
+
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+Mode = Literal["independent runs", "one run", "pooled"]
+
+#: Trains with the canaries that are included (m booleans) and a fresh seed; returns whatever `score` reads.
+Train = Callable[[Bools, int], Any]
+#: Scores each canary on a trained model, shape (m,): higher where it looks included.
+Score = Callable[[Any], npt.ArrayLike]
+
+_GUESS_SHARES = (0.1, 0.3, 1.0)  # of the canaries of one run, extremes first; alpha is divided among them
+
+
+@dataclass(frozen=True)
+class CanaryReport:
+    """What a canary game found.
+
+    Attributes
+    ----------
+    mode : {"independent runs", "one run", "pooled"}
+        One canary and many runs; many canaries in one run; many in many, which is a heuristic.
+    eps_lower : float
+        Lower bound of ε at ``delta`` and level ``1 - alpha``; of a pooled game, an estimate.
+    counts : AttackCounts
+        Guesses that the bound rests on, by truth.
+    m, n_models : int
+    auc : float
+        Of the scores, over all runs.
+    design_effect : float
+        Variance of the number of right guesses of a run over that of independent guesses; 1 if they are, and not
+        a number for one run or one canary.
+    """
+
+    claim: Claim
+    mode: Mode
+    eps_lower: float
+    delta: float
+    alpha: float
+    counts: AttackCounts
+    m: int
+    n_models: int
+    auc: float
+    design_effect: float
+
+    @property
+    def heuristic(self) -> bool:
+        """Whether the guesses were taken for independent though they need not be: no verdict then."""
+        return self.mode == "pooled"
+
+    @property
+    def posterior(self) -> EpsilonPosterior:
+        """Posterior of the attack's ε, its guesses taken for independent: an estimate."""
+        return EpsilonPosterior(self.counts, self.delta)
+
+    def to_evidence(self) -> Evidence:
+        """Evidence against the claim; only exact modes carry a verdict."""
+        verdict: Verdict = "inconclusive"
+        if not self.heuristic and isinstance(self.claim.bound, FORMAL):
+            violated = self.eps_lower > self.claim.epsilon_at(self.delta)
+            verdict = "falsified" if violated else "consistent"
+        notes = [f"{self.m} canaries, {self.n_models} models, AUC {self.auc:.3f}"]
+        if self.heuristic:
+            notes.append("heuristic: canaries of one model were taken for independent")
+        if not math.isnan(self.design_effect):
+            notes.append(f"design effect {self.design_effect:.2f}")
+        return Evidence(
+            attack=f"canary game, {self.mode}",
+            metric=f"epsilon lower bound at delta = {self.delta:g}",
+            value=self.eps_lower,
+            interval=(self.eps_lower, math.inf),
+            level=1 - self.alpha,
+            samples=self.n_models,
+            claim=self.claim,
+            verdict=verdict,
+            kind="credible" if self.heuristic else "confidence",
+            notes=tuple(notes),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CanaryGame:
+    """Trains with canaries in or out by fair coins, and guesses from the models which were in.
+
+    Canaries are chosen before the game and held fixed, as is everything else about the training; its unit and
+    neighbours (one canary added or removed) must be the claim's.
+
+    Parameters
+    ----------
+    train : callable
+        ``train(included, seed) -> model``; `included` has shape (m,).
+    score : callable
+        ``score(model) -> (m,)``, higher where a canary looks included.
+    n_models : int
+        Runs of `train`. With m = 1 the first half chooses the threshold and the second is counted.
+    m : int, default 1
+        Canaries.
+    """
+
+    train: Train
+    score: Score
+    n_models: int
+    m: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("n_models", "m"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+                raise InvalidData(f"{name} must be a whole number, at least 1")
+        if self.m == 1 and self.n_models < 4:
+            raise InvalidData("with one canary, at least 4 models are needed: half of them choose the threshold")
+
+    def run(self, claim: Claim, *, delta: float, alpha: float = 0.05, random_state: int | None = None) -> CanaryReport:
+        """Play the game.
+
+        Parameters
+        ----------
+        claim : Claim
+            What the training promises; evidence is stated against it.
+        delta : float
+            δ at which ε is stated, in [0, 1).
+        alpha : float, default 0.05
+        random_state : int, optional
+            Seeds the coins and the seeds handed to `train`.
+
+        Raises
+        ------
+        InvalidData
+            If a score is not one finite number for each canary: a diverged model cannot be ranked.
+        InvalidClaim
+            If the claim is void: it was about another mechanism.
+        """
+        if claim.void:
+            raise InvalidClaim("a void claim cannot be audited: state what the training promises")
+        rng = np.random.default_rng(random_state)
+        included = rng.random((self.n_models, self.m)) < 0.5
+        seeds = rng.integers(2**31, size=self.n_models)
+        scores = np.stack([self._scores(row, int(seed)) for row, seed in zip(included, seeds, strict=True)])
+        mode: Mode
+        if self.m == 1:
+            mode, (eps, counts) = "independent runs", _independent(scores[:, 0], included[:, 0], delta, alpha)
+        elif self.n_models == 1:
+            mode, (eps, counts) = "one run", _one_run(scores[0], included[0], delta, alpha)
+        else:
+            mode, (eps, counts) = "pooled", _pooled(scores, included, delta, alpha)
+        return CanaryReport(
+            claim=claim,
+            mode=mode,
+            eps_lower=eps,
+            delta=delta,
+            alpha=alpha,
+            counts=counts,
+            m=self.m,
+            n_models=self.n_models,
+            auc=_auc(scores.ravel(), included.ravel()),
+            design_effect=_design_effect(scores, included),
+        )
+
+    def _scores(self, included: Bools, seed: int) -> Floats:
+        scores = np.asarray(self.score(self.train(included.copy(), seed)), dtype=np.float64)
+        if scores.shape != (self.m,) or not np.isfinite(scores).all():
+            raise InvalidData(f"score must return {self.m} finite numbers, one for each canary")
+        return scores
+
+
+def _independent(scores: Floats, included: Bools, delta: float, alpha: float) -> tuple[float, AttackCounts]:
+    half = len(scores) // 2
+    threshold = _best_threshold(scores[:half], included[:half], delta, alpha)
+    counts = _count(scores[half:] > threshold, included[half:])
+    return epsilon_interval(counts, delta, alpha, method="clopper-pearson", side="lower").lower, counts
+
+
+def _one_run(scores: Floats, included: Bools, delta: float, alpha: float) -> tuple[float, AttackCounts]:
+    """Best of a few numbers of guesses, fixed beforehand: half of them on the top scores, half on the lowest."""
+    m, order = len(scores), np.argsort(scores, kind="stable")
+    best: tuple[float, AttackCounts] | None = None
+    for share in _GUESS_SHARES:
+        each = max(1, int(share * m) // 2)
+        picked = np.concatenate([order[:each], order[m - each :]])
+        guess = np.repeat([False, True], each)
+        correct = int((included[picked] == guess).sum())
+        found = one_run_epsilon(m, 2 * each, correct, delta, alpha / len(_GUESS_SHARES))
+        if best is None or found > best[0]:
+            best = found, _count(guess, included[picked])
+    assert best is not None
+    return best
+
+
+def _pooled(scores: Floats, included: Bools, delta: float, alpha: float) -> tuple[float, AttackCounts]:
+    half = len(scores) // 2
+    threshold = _best_threshold(scores[:half].ravel(), included[:half].ravel(), delta, alpha)
+    counts = _count(scores[half:].ravel() > threshold, included[half:].ravel())
+    return epsilon_interval(counts, delta, alpha, side="lower").lower, counts
+
+
+def _best_threshold(scores: Floats, included: Bools, delta: float, alpha: float) -> float:
+    """The cut whose counts certify most; the middle of the scores where none certifies anything."""
+    if included.all() or not included.any():
+        return float(np.median(scores))
+    cuts = np.unique(np.quantile(scores, np.linspace(0, 1, 33)))[:-1]
+    tables = [_count(scores > cut, included) for cut in cuts]
+    bounds = [epsilon_interval(t, delta, alpha, method="clopper-pearson", side="lower").lower for t in tables]
+    if not cuts.size or max(bounds) == 0:
+        return float(np.median(scores))
+    return float(cuts[int(np.argmax(bounds))])
+
+
+def _count(guess: Bools, truth: Bools) -> AttackCounts:
+    if truth.all() or not truth.any():
+        raise InvalidData("every canary that was counted fell on one side: play more runs, or with another seed")
+    return AttackCounts.from_guesses(guess.astype(np.int64), truth.astype(np.int64))
+
+
+def _auc(scores: Floats, truth: Bools) -> float:
+    if truth.all() or not truth.any():
+        return math.nan
+    ranks = stats.rankdata(scores)
+    inside = int(truth.sum())
+    return float((ranks[truth].sum() - inside * (inside + 1) / 2) / (inside * (len(truth) - inside)))
+
+
+def _design_effect(scores: Floats, included: Bools) -> float:
+    if min(scores.shape) < 2:
+        return math.nan
+    right = ((scores > np.median(scores)) == included).sum(1)
+    rate = right.mean() / scores.shape[1]
+    expected = scores.shape[1] * rate * (1 - rate)
+    return float(right.var(ddof=1) / expected) if expected > 0 else math.nan
