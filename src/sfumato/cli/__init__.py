@@ -1,7 +1,8 @@
 """The command line: parse, call, print.
 
 For the statistician and the custodian who do not write Python. Exit codes: 0 done; 1 a check came out bad (an audit
-falsified the claim, a ledger is corrupt, a study's row does not hold); 2 bad input or usage; 3 the budget is spent.
+falsified the claim, a ledger is corrupt, a study's row does not hold); 2 bad input or usage; 3 the budget is spent;
+4 an audit was too small to tell.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from sfumato._version import __version__
-from sfumato.cli import ledger, study, survival, systems
+from sfumato.cli import audit, ledger, study, survival, systems
 from sfumato.cli.printing import fail
 from sfumato.errors import BudgetExceeded, LedgerCorrupt, SfumatoError
 
@@ -26,10 +27,12 @@ app = typer.Typer(
     help=(
         "Publish what a data set says, not who said it.\n\n"
         "Start with `sfumato survival lung --epsilon 1 --out first`.\n\n"
-        "Exit codes: 0 done, 1 a check came out bad, 2 bad input or usage, 3 the budget is spent."
+        "Exit codes: 0 done, 1 a check came out bad, 2 bad input or usage, 3 the budget is spent, "
+        "4 an audit was too small to tell."
     ),
 )
 app.command("survival")(survival.survival)
+app.command("audit")(audit.audit)
 app.command("systems")(systems.systems)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(study.app, name="study")

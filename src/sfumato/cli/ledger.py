@@ -6,9 +6,9 @@ from typing import cast
 
 import typer
 
+from sfumato.cli.options import read_bound
 from sfumato.cli.printing import rows, say
-from sfumato.errors import InvalidClaim
-from sfumato.privacy.bounds import ZCDP, ApproxDP, FormalBound, Neighbours, PureDP
+from sfumato.privacy.bounds import Neighbours
 from sfumato.privacy.claim import Unit
 from sfumato.privacy.ledger import Ledger
 
@@ -33,7 +33,7 @@ def create(
 
     Example: `sfumato ledger create sqlite:///budgets.db --dataset trial --epsilon 3`
     """
-    budget = _budget(epsilon, delta, rho)
+    budget = read_bound(epsilon, delta, rho)
     Ledger(url, create=True).create(dataset, budget, unit=cast(Unit, unit), neighbours=cast(Neighbours, neighbours))
     say(f"{dataset}: {budget}, for each {unit} ({neighbours})")
 
@@ -65,12 +65,3 @@ def verify(url: str = URL) -> None:
     """Recompute every hash and total; exit 1 if a row was edited, removed or moved."""
     count = Ledger(url).verify()
     say(f"verified: {count} charges, none edited, removed or moved")
-
-
-def _budget(epsilon: float | None, delta: float | None, rho: float | None) -> FormalBound:
-    if (epsilon is None) == (rho is None) or (rho is not None and delta is not None):
-        raise InvalidClaim("give a budget as --epsilon, as --epsilon with --delta, or as --rho")
-    if rho is not None:
-        return ZCDP(rho)
-    assert epsilon is not None
-    return PureDP(epsilon) if delta is None else ApproxDP(epsilon, delta)

@@ -6,7 +6,6 @@ import contextlib
 import json
 import math
 import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pandas as pd
 import typer
 
+from sfumato.cli.options import writable
 from sfumato.cli.printing import rows, say, working
 from sfumato.cli.reading import Columns, bundled, normalised, read
 from sfumato.errors import InvalidData
@@ -78,7 +78,7 @@ def survival(
     if (ledger is None) != (dataset is None):
         raise InvalidData("--ledger and --dataset go together: which account is to be charged?")
     table = _table(file, duration, event, horizon, group, group_values, person)
-    folder = _writable(out)
+    folder = writable(out)
     _load_plotting()  # what can fail fails before the budget is spent
     parameters = {
         "epsilon": epsilon, "horizon": table.horizon, "intervals": bins or "chosen privately", "neighbours": neighbours,
@@ -142,15 +142,6 @@ def _labels(group: str | None, group_values: str | None, known: tuple[Any, ...] 
     if known is None:
         raise InvalidData("--group needs --group-values: which groups there are must be public, not read from the file")
     return tuple(map(str, known))
-
-
-def _writable(out: Path) -> Path:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            return out
-    except OSError:
-        raise InvalidData(f"--out must be a folder that can be written to: {out}") from None
 
 
 def _load_plotting() -> None:

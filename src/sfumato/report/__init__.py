@@ -1,5 +1,5 @@
 """Reports: one self-contained HTML page with the claim, the picture, the table, the evidence and the provenance."""
 
-from sfumato.report.page import Provenance, survival_page
+from sfumato.report.page import Provenance, audit_page, survival_page
 
-__all__ = ["Provenance", "survival_page"]
+__all__ = ["Provenance", "audit_page", "survival_page"]

@@ -1,4 +1,4 @@
-"""The report page of a private survival analysis.
+"""The report pages: of a private survival analysis, and of an audit.
 
 For the reviewer who gets one file and no network. Everything on it is computed from the noisy counts, the audit's
 made-up data and the parameters; nothing from the records.
@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 
 from sfumato._version import __version__
+from sfumato.attacks.bayesian_audit import AuditReport
 from sfumato.evidence import Evidence
 from sfumato.statistics.survival import DPKaplanMeier, LogRankResult
 
@@ -66,9 +67,8 @@ def survival_page(
     table = fit.table()
     grouped = "group" in table.columns
     median, mean = fit.median_survival_time(level=0.95), fit.restricted_mean(float(fit.timeline_[-1]), level=0.95)
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("sfumato.report"), autoescape=True)
-    environment.filters["number"] = _number
-    return environment.get_template("survival.html").render(
+    return _render(
+        "survival.html",
         title=title,
         claim=fit.claim_,
         picture=base64.b64encode(picture).decode(),
@@ -82,6 +82,37 @@ def survival_page(
         provenance=provenance,
         unreliable=int((~table["reliable"]).sum()),
     )
+
+
+def audit_page(
+    report: AuditReport, provenance: Provenance, *, title: str, story: Sequence[tuple[str, str]] = ()
+) -> str:
+    """Return the page of an audit as one HTML document without outside references.
+
+    Parameters
+    ----------
+    report : AuditReport
+    provenance : Provenance
+    title : str
+    story : sequence of (heading, sentence)
+        What a reader should know besides, such as what is wrong and its fix.
+    """
+    posterior = report.posterior
+    return _render(
+        "audit.html",
+        title=title,
+        report=report,
+        verdict=report.to_evidence().verdict,
+        credible=(posterior.quantile(0.025), posterior.quantile(0.975)),
+        provenance=provenance,
+        story=story,
+    )
+
+
+def _render(template: str, **values: Any) -> str:
+    environment = jinja2.Environment(loader=jinja2.PackageLoader("sfumato.report"), autoescape=True)
+    environment.filters["number"] = _number
+    return environment.get_template(template).render(**values)
 
 
 def _summaries(median: Any, mean: Any, grouped: bool) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from sfumato.attacks.bayesian_audit import (
 from sfumato.attacks.bayesian_audit.auditor import choose_candidates
 from sfumato.attacks.bayesian_audit.events import propose_scores
 from sfumato.attacks.bayesian_audit.outputs import lowest_set_bit, read_outputs
-from sfumato.attacks.bayesian_audit.power import profile_of, rate_bounds
+from sfumato.attacks.bayesian_audit.power import PROFILE_POINTS, profile_of, rate_bounds
 from sfumato.attacks.bayesian_audit.trials import Trials
 from sfumato.attacks.mechanisms import (
     Gaussian,
@@ -254,7 +254,7 @@ def test_power_line_and_sample_sizes():
 def test_one_pair_of_bounds_serves_a_whole_curve():
     claim = Claim(GaussianDP(1))
     profile = profile_of(claim, 1000)
-    assert len(profile.epsilons) == 8
+    assert len(profile.epsilons) == PROFILE_POINTS
     tpr, fpr = stats.norm.sf(0.5 - 1), stats.norm.sf(0.5)  # a threshold test between N(0,1) and N(1,1)
     assert profile.margin(tpr, fpr)[0] <= 1e-9
     assert profile.margin(tpr + 0.05, fpr)[0] > 0
