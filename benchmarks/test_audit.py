@@ -4,6 +4,8 @@ For whoever doubts "milliseconds, not minutes". Zanella-Béguelin et al. (ICML 2
 same quantiles with `scipy.integrate.dblquad`; one evaluation of the distribution function is compared.
 """
 
+import time
+
 import numpy as np
 import pytest
 from scipy import integrate, stats
@@ -67,3 +69,28 @@ def by_double_quadrature(epsilon):
         epsabs=1e-3,
     )
     return value
+
+
+def test_intervals_beside_privacy_estimates(capsys):
+    """The published package, where it is installed (`pip install --no-deps privacy-estimates==0.1.0.post1`)."""
+    peer = pytest.importorskip("privacy_estimates", reason="privacy-estimates is not installed")
+    theirs, ours = 0.0, 0.0
+    for tp, fn, fp, tn in ((487, 0, 512, 1), (80, 20, 10, 90), (100, 400, 100, 400), (997, 3, 500, 500)):
+        start = time.perf_counter()
+        low, high = peer.compute_eps_lo_hi(
+            count=peer.AttackResults(TP=tp, FN=fn, FP=fp, TN=tn), delta=1e-5, alpha=0.1, method="joint-beta"
+        )
+        slow = time.perf_counter() - start
+        start = time.perf_counter()
+        for _ in range(20):
+            found = epsilon_interval(AttackCounts(tp, fn, fp, tn), 1e-5, 0.1)
+        fast = (time.perf_counter() - start) / 20
+        assert (found.lower, found.upper) == pytest.approx((low, high), abs=0.03)  # its tolerance is 0.01
+        theirs, ours = theirs + slow, ours + fast
+        with capsys.disabled():
+            print(
+                f"\n{tp, fn, fp, tn}: {1e3 * fast:.1f} ms, peer {slow:.1f} s, {slow / fast:.0f} times as long", end=""
+            )
+    with capsys.disabled():
+        print(f"\nall four: {theirs / ours:.0f} times as long")
+    assert theirs >= 1000 * ours

@@ -1,5 +1,7 @@
 """The museum: each exhibit is caught on its own pair, each fix passes, and every label is filled in."""
 
+from pathlib import Path
+
 import pytest
 
 from sfumato.errors import InvalidData
@@ -23,6 +25,14 @@ def test_labels_are_complete_and_names_unique():
         for text in (each.title, each.source, each.wrong, each.fix):
             assert text.strip()
         assert each.wrong.endswith(".")
+
+
+def test_the_docs_page_shows_every_exhibit_as_its_label_reads():
+    page = (Path(__file__).parents[2] / "docs" / "museum.md").read_text()
+    for each in exhibits():
+        for text in (each.title, each.source, each.wrong, each.fix, each.told_apart, str(each.claim.bound)):
+            assert text in page
+    assert page.count("| certified | violation") == page.count("| the fix, audited | no violation") == len(EXHIBITS)
 
 
 def test_an_unknown_exhibit_is_named():

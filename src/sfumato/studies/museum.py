@@ -40,6 +40,8 @@ class Exhibit:
         See `Auditor.audit`.
     pairs : list of (x, x')
         Neighbours under the claim.
+    told_apart : str
+        The pairs in words.
     wrong, fix : str
         One sentence each.
     fixed : callable, optional
@@ -54,6 +56,7 @@ class Exhibit:
     claim: Claim
     mechanism: Mechanism
     pairs: list[Pair]
+    told_apart: str
     wrong: str
     fix: str
     fixed: Mechanism | None = None
@@ -110,6 +113,7 @@ def _noise() -> Iterator[Exhibit]:
         _pure(1.0),
         m.Laplace(1.0, naive=True),
         [(0.0, 1.0)],
+        "x = 0 and x = 1",
         "The doubles that x + noise can take depend on x: one output in four has low bits that only x = 0 can have.",
         "Draw integers and release on a grid (`Release.laplace`).",
         _exact_laplace,
@@ -121,6 +125,7 @@ def _noise() -> Iterator[Exhibit]:
         _pure(0.5),
         m.NoisyHistogram(0.5, naive=True),
         vector_pairs(3, moves="one"),
+        "three cells; one person more in one of them",
         "The scale is ε where it must be 1/ε: below ε = 1 too little noise, above it too much.",
         "State the scale in people: sensitivity over ε.",
         m.NoisyHistogram(0.5),
@@ -132,6 +137,7 @@ def _noise() -> Iterator[Exhibit]:
         _pure(1.0),
         m.ReusesSeed(1.0),
         [(0, 1)],
+        "x = 0 and x = 1",
         "Every call draws the same noise, so that one known answer reveals all others.",
         "Take noise from the system's entropy, once for each release; a seeded release here has a void claim.",
         m.Laplace(1.0),
@@ -143,6 +149,7 @@ def _noise() -> Iterator[Exhibit]:
         _pure(1.0),
         m.LeaksByRaising(1.0),
         [(0, 1)],
+        "x = 0 and x = 1",
         "An error that only one of two neighbours can cause is an answer too.",
         "Decide what can fail on public facts, before any record is read.",
         m.Laplace(1.0),
@@ -166,6 +173,7 @@ def _sparse_vectors() -> Iterator[Exhibit]:
             _pure(1.0),
             m.SparseVector(1.0, broken=broken),
             [(np.zeros(7), np.ones(7))] if rare else [half],
+            "seven queries at 0 or at 1" if rare else "twelve queries at 0 or 1; one person moves each of them by one",
             wrong,
             "Variant 1: half the budget on the threshold, half on each query, one answer, then stop.",
             m.SparseVector(1.0),
@@ -181,6 +189,7 @@ def _selection() -> Iterator[Exhibit]:
         _pure(1.0),
         m.ReportNoisyMax(1.0, value=True),
         vector_pairs(5),
+        "five queries; one person moves any of them by one, up or down",
         "The proof pays for the index alone; the largest of d noisy values tells them all apart.",
         "Return the index, and pay for a value with fresh noise.",
         m.ReportNoisyMax(1.0),
@@ -193,6 +202,7 @@ def _selection() -> Iterator[Exhibit]:
         Claim(ZCDP(0.5**2 / 8)),
         m.ReportNoisyMax(0.5),
         [(low, low + np.array([1.0, -1.0, -1.0, -1.0]))],
+        "four queries; one person moves the first up by one and the others down by one",
         "ε²/8 rests on a bounded range of privacy losses, which Gumbel noise has and Laplace noise has not.",
         "Add Gumbel noise, which is the exponential mechanism, or charge ε²/2.",
         _gumbel_max,
@@ -208,6 +218,7 @@ def _data_dependence() -> Iterator[Exhibit]:
         _pure(1.0),
         m.DataBounds(1.0),
         [(np.array([1.0] + [0.0] * 9), np.zeros(10))],
+        "ten values in [0, 1]; one person has 1 instead of 0, and all others 0",
         "The range is one person's secret, and so is the noise that follows it: equal values get none.",
         "Declare bounds that are public, clip to them, and scale the noise to them.",
         _bounded_mean,
@@ -236,6 +247,7 @@ def _survival() -> Iterator[Exhibit]:
         Claim(PureDP(1.0), neighbours="replace-one"),
         _sampled(TimewiseLaplaceKM(1.0, "at_risk", grid=example.grid, i_know_this_is_not_private=True)),
         [(example.first, example.second)],
+        "a cohort in which all but one are censored early; that one dies late, or is another patient",
         "One patient can move a late point of the curve from 0 to 1; the noise there is that of a well-filled one.",
         "Put the noise on a life table, in which a patient is one count (`DPKaplanMeier`).",
         ours("replace-one"),
@@ -248,6 +260,7 @@ def _survival() -> Iterator[Exhibit]:
         _pure(1.0),
         _sampled(SmoothedCurveKM(1.0, "dct", horizon=100.0, i_know_this_is_not_private=True)),
         [(example.first, example.without)],
+        "the same cohort with the late patient and without",
         "The sensitivity is measured on the cohort at hand: where leaving anyone out moves nothing, no noise is added.",
         "Bound the sensitivity over all cohorts, or put the noise on a life table (`DPKaplanMeier`).",
         ours("add-remove"),
@@ -260,6 +273,7 @@ def _survival() -> Iterator[Exhibit]:
         _pure(1.0),
         _sampled(CountMatrixKM(1.0, i_know_this_is_not_private=True)),
         [(example.first, example.without)],
+        "the same cohort with the late patient and without",
         "The counts are noisy, the times are not: a time at which one patient died is in the output or is not.",
         "Count in public intervals.",
         _sampled(CountMatrixKM(1.0, grid=example.grid, i_know_this_is_not_private=True)),
@@ -289,3 +303,44 @@ def _bounded_mean(x: Any, n: int, rng: np.random.Generator, /) -> Floats:
     values = np.clip(np.asarray(x, dtype=np.float64), 0.0, 1.0)
     noisy = values.mean() + rng.laplace(scale=1 / len(values), size=n)
     return np.asarray(np.round(noisy * 2**20) / 2**20, dtype=np.float64)
+
+
+def to_markdown(trials: int = 200_000, seed: int = 0) -> str:
+    """Return the docs page: every exhibit with its claim, pair, certified ε and fix, audited now."""
+    lines = [
+        "# The museum of broken privacy",
+        "",
+        "Each mechanism here was published, shipped, or is a mistake that is made again and again. Each comes with a",
+        "claim that it betrays, with the pair of inputs that shows it, and with its fix, in which the same audit finds",
+        'nothing. "Certified" is an exact lower bound of ε at 95 % confidence; run any of them yourself:',
+        "",
+        "```bash",
+        "sfumato audit --list",
+        "sfumato audit float-laplace --fixed --trials 20000",
+        "```",
+        "",
+        "Without `--fixed` the exit code is 1, since the claim is violated.",
+    ]
+    for exhibit in exhibits():
+        broken, fixed = (audit_exhibit(exhibit, fixed=f, trials=trials, seed=seed) for f in (False, True))
+        lines += [
+            "",
+            f"## {exhibit.title}",
+            "",
+            f"`{exhibit.name}` · {exhibit.source}",
+            "",
+            "| | |",
+            "|---|---|",
+            f"| claim | {exhibit.claim.bound} ({exhibit.claim.neighbours}) |",
+            f"| pair | {exhibit.told_apart} |",
+            f"| certified | {_finding(broken)} |",
+            f"| what is wrong | {exhibit.wrong} |",
+            f"| the fix | {exhibit.fix} |",
+            f"| the fix, audited | {_finding(fixed)} |",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _finding(report: AuditReport) -> str:
+    return f"{report.verdict}: ε ≥ {report.eps_lower:.3f}, {report.n:,} runs a side, by “{report.event}”"
+
