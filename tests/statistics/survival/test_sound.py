@@ -223,7 +223,6 @@ def test_scikit_learn_contract():
 
 
 BAD = [
-    ({"durations": []}, InvalidData, "durations"),
     ({"durations": [1, 2], "events": [1]}, InvalidData, "events"),
     ({"durations": [1.0, math.nan, 3.0]}, InvalidData, "durations"),
     ({"durations": [1.0, math.inf, 3.0]}, InvalidData, "durations"),
@@ -293,6 +292,15 @@ def test_every_fit_is_charged(tmp_path):
 def test_warns_the_custodian_of_a_horizon_read_from_the_data():
     with pytest.warns(UserWarning, match="Is it public"):
         DPKaplanMeier(1.0, horizon=3, n_bins=3).fit([1, 2, 3], [1, 0, 1])
+
+
+@pytest.mark.parametrize("groups", [None, []])
+def test_nobody_is_a_cohort_too(groups):
+    """Refusing an empty table would tell it from its neighbour with one person: it is counted like any other."""
+    labels = None if groups is None else ("a", "b")
+    km = DPKaplanMeier(1.0, horizon=100, n_bins=5).fit([], [], groups=groups, group_labels=labels)
+    assert np.isfinite(km.survival_function_.to_numpy()).all()
+    assert not km.reliable_.to_numpy().all()
 
 
 def test_hopeless_noise_gives_an_unreliable_curve_and_no_nan():

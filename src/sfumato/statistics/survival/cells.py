@@ -132,7 +132,7 @@ def count_cells(
 
 def largest(durations: NDArray[Any]) -> float:
     """The largest duration. Private: it may only decide a warning to the data's own custodian."""
-    return float(durations.max())
+    return float(durations.max(initial=0.0))
 
 
 def _vector(name: str, values: ArrayLike) -> NDArray[Any]:
@@ -141,8 +141,6 @@ def _vector(name: str, values: ArrayLike) -> NDArray[Any]:
     vector = np.asarray(values)
     if vector.ndim != 1:
         raise InvalidData(f"{name} must be one-dimensional, got {vector.ndim} dimensions")
-    if len(vector) == 0:
-        raise InvalidData(f"{name} must not be empty")
     if vector.dtype == object and all(isinstance(x, (int, float, np.number, np.bool_)) for x in vector):
         try:
             return vector.astype(np.float64)

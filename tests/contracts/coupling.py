@@ -1,0 +1,93 @@
+"""Tools for the contract suite: coupled releases, and broken twins of any mechanism that draws inside a `Release`.
+
+A coupled run forces the outputs of each draw to be equal on two neighbours, so that both take the same path, and
+compares what the draws were about to hide: it may differ by the declared sensitivity and no more.
+"""
+
+import contextlib
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from sfumato.privacy import noise
+from sfumato.privacy.entropy import Entropy
+from sfumato.privacy.release import Release
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One draw: what it was about to hide, the sensitivity it declared, and what came out."""
+
+    kind: str
+    values: np.ndarray
+    declared: dict
+    output: object
+
+    def distance(self, other):
+        """Distance to another draw's values over the declared sensitivity: at most 1."""
+        gap = np.abs(self.values.astype(float) - other.values.astype(float))
+        if self.kind == "discrete_laplace":
+            return gap.sum() / float(self.declared["l1_sensitivity"])
+        if self.kind == "discrete_gaussian":
+            return np.sqrt((gap**2).sum()) / float(self.declared["l2_sensitivity"])
+        return gap.max() / float(self.declared["sensitivity"])
+
+
+def coupled_distance(run, first, second, rng):
+    """Run on both neighbours with the same outputs; the largest distance of a draw over its declared sensitivity."""
+    recorded = _record(run, first, rng)
+    replayed = _record(run, second, rng, forced=recorded)
+    assert len(recorded) == len(replayed), "the neighbours draw a different number of times: that shows"
+    assert recorded, "nothing was drawn inside a release"
+    worst = 0.0
+    for a, b in zip(recorded, replayed, strict=True):
+        assert (a.kind, a.declared, a.values.shape) == (b.kind, b.declared, b.values.shape), "the draw itself differs"
+        worst = max(worst, a.distance(b))
+    return worst
+
+
+def _record(run, data, rng, forced=None):
+    draws = []
+
+    def recording(kind, choose_output):
+        def draw(self, values, **declared):
+            array = np.asarray(values)
+            output = choose_output(array) if forced is None else forced[len(draws)].output
+            draws.append(Draw(kind, array.copy(), declared, output))
+            return output.copy() if isinstance(output, np.ndarray) else output
+
+        return draw
+
+    def noisy(values):
+        return values.astype(np.int64) + rng.integers(-3, 4, values.shape)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Release, "discrete_laplace", recording("discrete_laplace", noisy))
+        patch.setattr(Release, "discrete_gaussian", recording("discrete_gaussian", noisy))
+        patch.setattr(Release, "choose", recording("choose", lambda scores: int(rng.integers(len(scores)))))
+        run(data)
+    return draws
+
+
+@contextlib.contextmanager
+def half_the_noise():
+    """All noise at half its scale; choices at twice their ε."""
+    laplace, gaussian, choice = noise.discrete_laplace, noise.discrete_gaussian, noise.exponential_choice
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(noise, "discrete_laplace", lambda scale, size, entropy: laplace(scale / 2, size, entropy))
+        patch.setattr(noise, "discrete_gaussian", lambda sigma2, size, entropy: gaussian(sigma2 / 4, size, entropy))
+        patch.setattr(
+            noise,
+            "exponential_choice",
+            lambda scores, epsilon, sensitivity, entropy: choice(scores, 2 * epsilon, sensitivity, entropy),
+        )
+        yield
+
+
+@contextlib.contextmanager
+def a_reused_draw():
+    """Every release starts from the same key."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sfumato.privacy.release.Entropy", lambda seed=None: Entropy(7))
+        yield
