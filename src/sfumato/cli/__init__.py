@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
-from typer.exceptions import TyperException
 
 from sfumato._version import __version__
 from sfumato.cli import audit, ledger, study, survival, systems
 from sfumato.cli.printing import fail
 from sfumato.errors import BudgetExceeded, LedgerCorrupt, SfumatoError
+
+if TYPE_CHECKING:
+    from typer.exceptions import TyperException
+else:
+    try:
+        from typer.exceptions import TyperException
+    except ImportError:  # older Typers stand on Click, and Flower holds Typer there
+        from click import ClickException as TyperException
 
 app = typer.Typer(
     no_args_is_help=True,
