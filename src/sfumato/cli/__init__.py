@@ -7,9 +7,10 @@ falsified the claim, a ledger is corrupt, a study's row does not hold); 2 bad in
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import Any, NoReturn, cast
 
 import typer
 
@@ -18,13 +19,14 @@ from sfumato.cli import audit, ledger, study, survival, systems
 from sfumato.cli.printing import fail
 from sfumato.errors import BudgetExceeded, LedgerCorrupt, SfumatoError
 
-if TYPE_CHECKING:
-    from typer.exceptions import TyperException
-else:
+
+def _usage_errors() -> type[Exception]:
     try:
-        from typer.exceptions import TyperException
+        found = importlib.import_module("typer.exceptions").TyperException
     except ImportError:  # older Typers stand on Click, and Flower holds Typer there
-        from click import ClickException as TyperException
+        found = importlib.import_module("click").ClickException
+    return cast(type[Exception], found)
+
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -66,7 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(stop.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         fail("interrupted", 130)
-    except TyperException as error:
+    except _usage_errors() as error:
         _refuse_usage(error)
     except BudgetExceeded as error:
         fail(str(error), 3)
@@ -83,10 +85,10 @@ def main(arguments: list[str] | None = None) -> None:
         fail(f"internal error ({type(error).__name__}); SFUMATO_DEBUG=1 shows it, with values of the data", 2)
 
 
-def _refuse_usage(error: TyperException) -> NoReturn:
+def _refuse_usage(error: Any) -> NoReturn:
     """One line for a wrong option; the help where nothing was asked."""
     if type(error).__name__ == "NoArgsIsHelpError":
-        error.show()  # type: ignore[attr-defined]
+        error.show()
         sys.exit(2)
     message = getattr(error, "format_message", error.__str__)()
     fail(f"{message} Try --help.", 2)
