@@ -343,4 +343,3 @@ def to_markdown(trials: int = 200_000, seed: int = 0) -> str:
 
 def _finding(report: AuditReport) -> str:
     return f"{report.verdict}: ε ≥ {report.eps_lower:.3f}, {report.n:,} runs a side, by “{report.event}”"
-
