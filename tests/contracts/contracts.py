@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from coupling import captured
 
 from sfumato import Claim
+from sfumato.attacks.reconstruction import PrivBayes
 from sfumato.statistics.survival import DPCumulativeIncidence, DPKaplanMeier
 from sfumato.studies.survival_audit import neighbouring_cohorts, noisy_tables
 
@@ -36,6 +39,10 @@ class Contract:
         The pairs that are audited.
     too_far : list of (data, data)
         Pairs just beyond the claim's neighbours: the audit must catch them, or it would catch nothing.
+    trials : int
+        Counted runs a side.
+    bug : float
+        What the twin's noise is divided by: 2, or more where the proof leaves part of the budget unused on any pair.
     """
 
     subject: type
@@ -46,6 +53,8 @@ class Contract:
     outputs: Callable[[Any, int, np.random.Generator], Any]
     worst: list[tuple[Any, Any]]
     too_far: list[tuple[Any, Any]]
+    trials: int = 30_000
+    bug: float = 2
 
     def __str__(self) -> str:
         return f"{self.subject.__name__}-{self.name}"
@@ -127,6 +136,46 @@ def incidence(name, **parameters):
     )
 
 
+def priv_bayes():
+    """Three binary attributes. The noise of its tables is spread over many cells: an audit sees a coarse bug only."""
+    domain = dict.fromkeys("abc", (0, 1))
+
+    def generator():
+        return PrivBayes(1.0, domain, degree=1, random_state=0)
+
+    def rows(*counts):
+        return pd.DataFrame(np.repeat([(0, 0, 0), (1, 1, 1)], counts, axis=0), columns=list("abc"))
+
+    def neighbours(rng):
+        n = int(rng.integers(2, 25))
+        frame = pd.DataFrame(rng.integers(0, 2, (n, 3)), columns=list("abc"))
+        other = frame.copy()
+        other.iloc[int(rng.integers(n))] = rng.integers(0, 2, 3)
+        return frame, other
+
+    def outputs(data, n, rng):
+        found = []
+        for _ in range(n):
+            drawn = []
+            with captured(drawn):
+                generator().fit(data)
+            found.append(np.concatenate(drawn))
+        return np.array(found)
+
+    return Contract(
+        PrivBayes,
+        "pure",
+        generator().claim,
+        lambda data: generator().fit(data),
+        neighbours,
+        outputs,
+        [(rows(5, 5), rows(6, 4))],
+        [(rows(0, 40), rows(40, 0))],
+        trials=3000,
+        bug=24,
+    )
+
+
 CONTRACTS = [
     survival("pure", epsilon=1.0),
     survival("pure-replaced", epsilon=1.0, neighbours="replace-one"),
@@ -136,17 +185,23 @@ CONTRACTS = [
     survival("pure-chosen-intervals", epsilon=1.0, n_bins="auto"),
     incidence("pure", epsilon=1.0),
     incidence("zcdp-replaced", rho=0.5, neighbours="replace-one"),
+    priv_bayes(),
 ]
 
 #: Public classes that hold, carry or attack claims without drawing noise of their own, or promise nothing.
 WITHOUT_A_FORMAL_CLAIM = {
     "AuditReport": "the result of an audit",
     "CanaryReport": "the result of an audit",
-    "CanaryGame": "an attack",
     "Auditor": "an attack",
-    "EpsilonPosterior": "an estimate",
+    "AttributeAttack": "the form of an attack",
+    "ReconstructionAttack": "an attack",
+    "InferenceForest": "an attack",
+    "PopulationForest": "an attack",
+    "NearestRecord": "an attack",
+    "GameReport": "the result of an attack",
+    "Generator": "the form of a target",
+    "NonPrivate": "a target without a claim",
+    "IndependentHistograms": "a target without a claim",
+    "BayesianNetwork": "a target without a claim",
     "NoisyCounts": "what a release left: it carries the claim of the estimator that drew it",
-    "TimewiseLaplaceKM": "a victim: its claim is that it has none",
-    "CountMatrixKM": "a victim: its claim is that it has none",
-    "SmoothedCurveKM": "a victim: its claim is that it has none",
 }

@@ -71,16 +71,33 @@ def _record(run, data, rng, forced=None):
 
 
 @contextlib.contextmanager
-def half_the_noise():
-    """All noise at half its scale; choices at twice their ε."""
+def captured(into):
+    """Append what each draw of a release lets out: all that anybody outside can compute from."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("discrete_laplace", "discrete_gaussian", "choose"):
+
+            def draw(self, *values, original=getattr(Release, name), **declared):
+                output = original(self, *values, **declared)
+                into.append(np.ravel(output))
+                return output
+
+            patch.setattr(Release, name, draw)
+        yield
+
+
+@contextlib.contextmanager
+def less_noise(factor=2):
+    """All noise at a fraction of its scale; choices at that multiple of their ε."""
     laplace, gaussian, choice = noise.discrete_laplace, noise.discrete_gaussian, noise.exponential_choice
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(noise, "discrete_laplace", lambda scale, size, entropy: laplace(scale / 2, size, entropy))
-        patch.setattr(noise, "discrete_gaussian", lambda sigma2, size, entropy: gaussian(sigma2 / 4, size, entropy))
+        patch.setattr(noise, "discrete_laplace", lambda scale, size, entropy: laplace(scale / factor, size, entropy))
+        patch.setattr(
+            noise, "discrete_gaussian", lambda sigma2, size, entropy: gaussian(sigma2 / factor**2, size, entropy)
+        )
         patch.setattr(
             noise,
             "exponential_choice",
-            lambda scores, epsilon, sensitivity, entropy: choice(scores, 2 * epsilon, sensitivity, entropy),
+            lambda scores, epsilon, sensitivity, entropy: choice(scores, factor * epsilon, sensitivity, entropy),
         )
         yield
 

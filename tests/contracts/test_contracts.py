@@ -9,13 +9,13 @@ import pkgutil
 
 import numpy as np
 import pytest
-from coupling import a_reused_draw, coupled_distance, half_the_noise
+from coupling import a_reused_draw, coupled_distance, less_noise
 
 import sfumato
 from contracts import CONTRACTS, WITHOUT_A_FORMAL_CLAIM
 from sfumato.attacks.bayesian_audit import Auditor
 
-ACTS = ("fit", "release", "query", "train", "audit")
+ACTS = ("fit", "release", "query", "sample", "train", "audit")
 ROOMS = ("statistics", "synthesis", "training", "federation", "inference", "media", "attacks")
 EACH = pytest.mark.parametrize("contract", CONTRACTS, ids=str)
 
@@ -39,8 +39,9 @@ def _acts(each):
     return any(hasattr(each, name) for name in (*ACTS, "claim", "claim_")) or "claim" in fields
 
 
-def auditor(**change):
-    sizes = {"n_train": 3000, "n_select": 6000, "n_test": 30_000, "random_state": 3, "progress": False}
+def auditor(contract, **change):
+    n = contract.trials
+    sizes = {"n_train": n // 10, "n_select": n // 5, "n_test": n, "random_state": 3, "progress": False}
     return Auditor(**{**sizes, "scores": ("threshold", "histogram", "linear"), **change})
 
 
@@ -62,25 +63,25 @@ def test_one_unit_moves_each_draw_by_its_declared_sensitivity_and_no_more(contra
 def test_the_claim_is_formal_and_holds_on_its_worst_pair(contract):
     """A sound mechanism is accused with probability 1e-6."""
     assert contract.claim.formal
-    report = auditor(alpha=1e-6).audit(contract.outputs, contract.claim, pairs=contract.worst)
+    report = auditor(contract, alpha=1e-6).audit(contract.outputs, contract.claim, pairs=contract.worst)
     assert report.verdict == "no violation found"
 
 
 @EACH
-def test_a_twin_with_half_the_noise_is_caught(contract):
-    with half_the_noise():
-        report = auditor().audit(contract.outputs, contract.claim, pairs=contract.worst)
+def test_a_twin_with_too_little_noise_is_caught(contract):
+    with less_noise(contract.bug):
+        report = auditor(contract).audit(contract.outputs, contract.claim, pairs=contract.worst)
     assert report.verdict == "violation"
 
 
 @EACH
 def test_a_twin_for_other_neighbours_is_caught(contract):
-    report = auditor().audit(contract.outputs, contract.claim, pairs=contract.too_far)
+    report = auditor(contract).audit(contract.outputs, contract.claim, pairs=contract.too_far)
     assert report.verdict == "violation"
 
 
 @EACH
 def test_a_twin_that_uses_its_draw_again_is_caught(contract):
     with a_reused_draw():
-        report = auditor().audit(contract.outputs, contract.claim, pairs=contract.worst)
+        report = auditor(contract).audit(contract.outputs, contract.claim, pairs=contract.worst)
     assert report.verdict == "violation"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from sfumato.errors import InvalidData
 from sfumato.studies.bayesian_audit import STUDY as BAYESIAN_AUDIT
 from sfumato.studies.dp_kaplan_meier import STUDY as DP_KAPLAN_MEIER
+from sfumato.studies.linear_reconstruction import STUDY as LINEAR_RECONSTRUCTION
 from sfumato.studies.study import Study
 
-_STUDIES = (DP_KAPLAN_MEIER, BAYESIAN_AUDIT)
+_STUDIES = (DP_KAPLAN_MEIER, LINEAR_RECONSTRUCTION, BAYESIAN_AUDIT)
 
 
 def catalogue() -> list[Study]:
