@@ -11,7 +11,7 @@ demo: $(DEMO_VENV)/.ready  ## a private survival curve of the lung data: picture
 	$(DEMO_VENV)/bin/sfumato survival lung --group sex --epsilon 2 --audit --out sfumato-demo
 
 test: $(VENV)/.ready  ## the whole suite
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n auto --dist worksteal
 
 check: $(VENV)/.ready  ## lint, types, floors, docs
 	$(VENV)/bin/ruff check .

@@ -31,6 +31,8 @@ class Draw:
             return gap.sum() / float(self.declared["l1_sensitivity"])
         if self.kind == "discrete_gaussian":
             return np.sqrt((gap**2).sum()) / float(self.declared["l2_sensitivity"])
+        if self.kind == "randomized_response":  # one unit owns one entry, whatever it changes to
+            return float((gap > 0).sum())
         return gap.max() / float(self.declared["sensitivity"])
 
 
@@ -65,6 +67,7 @@ def _record(run, data, rng, forced=None):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Release, "discrete_laplace", recording("discrete_laplace", noisy))
         patch.setattr(Release, "discrete_gaussian", recording("discrete_gaussian", noisy))
+        patch.setattr(Release, "randomized_response", recording("randomized_response", lambda values: values))
         patch.setattr(Release, "choose", recording("choose", lambda scores: int(rng.integers(len(scores)))))
         run(data)
     return draws
@@ -74,7 +77,7 @@ def _record(run, data, rng, forced=None):
 def captured(into):
     """Append what each draw of a release lets out: all that anybody outside can compute from."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("discrete_laplace", "discrete_gaussian", "choose"):
+        for name in ("discrete_laplace", "discrete_gaussian", "randomized_response", "choose"):
 
             def draw(self, *values, original=getattr(Release, name), **declared):
                 output = original(self, *values, **declared)
@@ -89,10 +92,16 @@ def captured(into):
 def less_noise(factor=2):
     """All noise at a fraction of its scale; choices at that multiple of their ε."""
     laplace, gaussian, choice = noise.discrete_laplace, noise.discrete_gaussian, noise.exponential_choice
+    response = noise.randomized_response
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(noise, "discrete_laplace", lambda scale, size, entropy: laplace(scale / factor, size, entropy))
         patch.setattr(
             noise, "discrete_gaussian", lambda sigma2, size, entropy: gaussian(sigma2 / factor**2, size, entropy)
+        )
+        patch.setattr(
+            noise,
+            "randomized_response",
+            lambda categories, k, epsilon, entropy: response(categories, k, factor * epsilon, entropy),
         )
         patch.setattr(
             noise,
