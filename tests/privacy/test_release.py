@@ -2,7 +2,10 @@
 
 import asyncio
 import contextvars
+import copy
 import math
+import os
+import pickle
 import threading
 
 import numpy as np
@@ -232,3 +235,38 @@ def test_randomized_response_and_choice():
     with Release(ONE, "x") as release:
         # The best score is ahead by 200 at epsilon 1, sensitivity 1: another wins with probability 2e^-100.
         assert release.choose([0, 200, 0], sensitivity=1, epsilon=1.0) == 1
+
+
+def test_a_mechanism_with_its_own_proof_draws_what_it_prepaid_and_only_while_the_release_is_open():
+    event = dp_event.DiscreteLaplaceDpEvent(1.0, 1)
+    with Release(ONE, "sparse vector") as release:
+        prepaid = release.prepaid(event)
+        drawn = [prepaid.discrete_laplace([0] * 1000, l1_sensitivity=1, scale=2) for _ in range(3)]
+        assert prepaid.discrete_gaussian([0, 0], l2_sensitivity=1, sigma2=4).shape == (2,)
+        assert 0 < prepaid.bernoulli(0.5, 1000).sum() < 1000  # wrong with probability 2**-999
+        assert release.events == [event]
+        with pytest.raises(ClaimViolated):
+            release.prepaid(event)
+    # P(x = 0) = tanh(1/4) = 0.245: outside of these bounds with probability below 1e-20
+    assert all(100 < (each == 0).sum() < 400 for each in drawn)
+    with pytest.raises(ClaimViolated, match="inside"):
+        prepaid.discrete_laplace([0], l1_sensitivity=1, scale=2)
+
+
+@pytest.mark.parametrize("double", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_an_open_release_has_no_copy_to_draw_from_for_free(double):
+    with Release(ONE, "x") as release, pytest.raises(ClaimViolated, match="copied"):
+        double(release)
+
+
+@pytest.mark.filterwarnings("ignore:This process")
+def test_a_forked_process_cannot_go_on_with_a_release():
+    with Release(ONE, "x") as release:
+        child = os.fork()
+        if child == 0:
+            try:
+                release.discrete_laplace([0], l1_sensitivity=1, epsilon=0.1)
+            except ClaimViolated:
+                os._exit(0)
+            os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0

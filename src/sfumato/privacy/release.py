@@ -8,12 +8,13 @@ Noise: Ghosh, Roughgarden and Sundararajan 2009 (discrete Laplace), Canonne, Kam
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, NoReturn, Self, TypeVar
 
 import numpy as np
 from dp_accounting import dp_event
@@ -41,7 +42,8 @@ class Release:
     inside leaves the ledger's charge standing: noise may have been seen.
 
     A release belongs to whoever holds the object: nested and concurrent releases share nothing but the
-    ledger. A new thread starts without an active ledger (Python gives it an empty context): open
+    ledger. It cannot be copied or pickled, and a forked process cannot go on with it: the copy's draws would
+    be paid for by nobody. A new thread starts without an active ledger (Python gives it an empty context): open
     `ledger.charging(...)` inside the thread, or run it in `contextvars.copy_context()`.
 
     Parameters
@@ -90,6 +92,7 @@ class Release:
         self.receipt = ledgers.charge_active(self.claim, self.purpose)
         self._entropy = Entropy(self._seed)
         self._state = "open"
+        self._pid = os.getpid()
         return self
 
     def __exit__(
@@ -99,6 +102,9 @@ class Release:
         self._entropy = None
         if kind is None and not self._spent.fits(self.claim.bound):
             raise ClaimViolated(f"spent more than promised: {self.claim.bound}")
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise ClaimViolated("a release cannot be copied or pickled: its draws are paid for once")
 
     def charge(self, event: dp_event.DpEvent) -> None:
         """State the cost of a mechanism whose proof is its own, before it runs.
@@ -111,8 +117,7 @@ class Release:
             If no accountant here composes the event under the claim's neighbours.
         """
         with self._lock:
-            if self._state != "open":
-                raise ClaimViolated("noise is drawn inside `with Release(...)` only")
+            self._check_open()
             total = self._spent + cost_of(event, self.claim.neighbours)
             if not total.fits(self.claim.bound):
                 raise ClaimViolated(
@@ -270,12 +275,100 @@ class Release:
         event = dp_event.DiscreteLaplaceDpEvent(float(epsilon), 1)
         return self._draw(event, lambda e: noise.exponential_choice(integers, epsilon, exact, e))
 
+    def prepaid(self, event: dp_event.DpEvent) -> PrepaidNoise:
+        """Charge a mechanism whose proof is its own as a whole, and return the noise that it may draw.
+
+        For sparse vector, tree aggregation and sampled training, whose draws cost together what `event` says and
+        not what each would cost alone. The proof belongs in the docstring of the mechanism.
+
+        Raises
+        ------
+        ClaimViolated
+            As `charge`.
+        """
+        with self._lock:
+            self.charge(event)
+            return PrepaidNoise(self._sample)
+
     def _draw(self, event: dp_event.DpEvent, sample: Callable[[Entropy], Drawn]) -> Drawn:
         # One lock for both: threads that share a release neither overspend nor share a stretch of entropy.
         with self._lock:
             self.charge(event)
-            assert self._entropy is not None  # charge refuses outside the scope
+            return self._sample(sample)
+
+    def _sample(self, sample: Callable[[Entropy], Drawn]) -> Drawn:
+        with self._lock:
+            self._check_open()
+            assert self._entropy is not None  # as it is open
             return sample(self._entropy)
+
+    def _check_open(self) -> None:
+        if self._state != "open":
+            raise ClaimViolated("noise is drawn inside `with Release(...)` only")
+        if os.getpid() != self._pid:
+            raise ClaimViolated("a forked process cannot go on with its parent's release: open one of its own")
+
+
+class PrepaidNoise:
+    """Noise of a mechanism that `Release.prepaid` has charged as a whole; drawn while its release is open.
+
+    The sensitivities are not needed for the noise. They are stated so that the contract suite can hold the mechanism
+    to them.
+    """
+
+    def __init__(self, sample: Callable[[Callable[[Entropy], Any]], Any]) -> None:
+        self._sample = sample
+
+    def discrete_laplace(
+        self, values: ArrayLike, *, l1_sensitivity: int | Fraction, scale: int | float | Fraction
+    ) -> NDArray[np.int64]:
+        """Add discrete Laplace noise of that scale to integers.
+
+        Parameters
+        ----------
+        values : array_like of int, any shape
+        l1_sensitivity : int or Fraction
+            How far neighbours move `values` in L1; positive.
+        scale : int, float or Fraction
+            Positive.
+
+        Returns
+        -------
+        ndarray of int64, same shape
+        """
+        integers = _integers(values)
+        _positive("l1_sensitivity", l1_sensitivity)
+        exact = _positive("scale", scale)
+        drawn: NDArray[np.int64] = self._sample(lambda e: noise.discrete_laplace(exact, integers.shape, e))
+        return integers + drawn
+
+    def discrete_gaussian(
+        self, values: ArrayLike, *, l2_sensitivity: float, sigma2: int | float | Fraction
+    ) -> NDArray[np.int64]:
+        """Add discrete Gaussian noise of variance parameter sigma2 to integers.
+
+        Parameters
+        ----------
+        values : array_like of int, any shape
+        l2_sensitivity : float
+            How far neighbours move `values` in L2; positive.
+        sigma2 : int, float or Fraction
+            Positive.
+
+        Returns
+        -------
+        ndarray of int64, same shape
+        """
+        integers = _integers(values)
+        _positive("l2_sensitivity", l2_sensitivity)
+        exact = _positive("sigma2", sigma2)
+        drawn: NDArray[np.int64] = self._sample(lambda e: noise.discrete_gaussian(exact, integers.shape, e))
+        return integers + drawn
+
+    def bernoulli(self, p: int | float | Fraction, size: int | tuple[int, ...]) -> NDArray[np.bool_]:
+        """Draw coins that fall true with probability exactly p: the secret sample of a sampled mechanism."""
+        drawn: NDArray[np.bool_] = self._sample(lambda e: noise.bernoulli(p, size, e))
+        return drawn
 
 
 def _integers(values: ArrayLike) -> NDArray[np.int64]:
