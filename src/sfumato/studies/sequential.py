@@ -104,7 +104,8 @@ def _first_correct_rows(scale: Scale) -> Iterator[Row]:
     for name, mechanism in _MECHANISMS.items():
         tail = SequentialLearning(GaussianSignals(), mechanism).first_correct_tail(last)
         means = [1 + float(tail[: last // 100**k].sum()) for k in (1, 0)]
-        fall = -_slope(np.log(np.arange(last // 10, last) + 1), np.log(tail[last // 10 :]))
+        late = np.arange(last // 10, last)
+        fall = -_slope(np.log(late + 1), np.log(tail[late])) if tail[-1] > 0 else math.inf
         said, finite = "not found", None
         if isinstance(mechanism, SmoothRandomizedResponse):
             derived = rates(mechanism.epsilon).wrong_herd
@@ -114,7 +115,7 @@ def _first_correct_rows(scale: Scale) -> Iterator[Row]:
         yield Row(
             f"{name}: first right report, exact mean capped at {last // 100:,} and at {last:,}; power of its tail",
             said,
-            f"{means[0]:.3f}, {means[1]:.3f}; n^-{fall:.2f}",
+            f"{means[0]:.3f}, {means[1]:.3f}; " + (f"n^-{fall:.2f}" if fall < math.inf else "below any power"),
             None if finite is None else (fall > 1) == finite,
         )
 
