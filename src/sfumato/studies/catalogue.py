@@ -6,9 +6,15 @@ from sfumato.errors import InvalidData
 from sfumato.studies.bayesian_audit import STUDY as BAYESIAN_AUDIT
 from sfumato.studies.dp_kaplan_meier import STUDY as DP_KAPLAN_MEIER
 from sfumato.studies.linear_reconstruction import STUDY as LINEAR_RECONSTRUCTION
+from sfumato.studies.sequential import STUDY as SEQUENTIAL
 from sfumato.studies.study import Study
 
-_STUDIES = (DP_KAPLAN_MEIER, LINEAR_RECONSTRUCTION, BAYESIAN_AUDIT)
+_STUDIES = (
+    DP_KAPLAN_MEIER,
+    SEQUENTIAL,
+    LINEAR_RECONSTRUCTION,
+    BAYESIAN_AUDIT,
+)
 
 
 def catalogue() -> list[Study]:

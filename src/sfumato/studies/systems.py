@@ -38,7 +38,14 @@ SYSTEMS: tuple[System, ...] = (
     System(4, "FFA-LoRA", "federation.lora", "protection, formal"),
     System(5, "Noise-exploitation attacks on Diffix", "attacks.sticky_noise", "attack"),
     System(6, "Anonymizing speech (evaluation and design)", "media.speech", "protection, heuristic + evaluation"),
-    System(7, "DP sequential learning", "statistics.sequential", "protection, formal"),
+    System(
+        7,
+        "DP sequential learning",
+        "statistics.sequential",
+        "protection, formal",
+        "works",
+        "[study](studies/07-sequential-learning.md)",
+    ),
     System(8, "Trusted Capable Model Environments", "inference.environment", "protection, system"),
     System(9, "Entropy-guided attention", "inference.attention", "protection, enabling"),
     System(
