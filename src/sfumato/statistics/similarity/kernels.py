@@ -102,6 +102,9 @@ _KERNELS: dict[str, Kernel] = {
     ),
     "inverse": Kernel(lambda z: 1 / (1 + _norm(z)), 2, lambda u: -np.log(u[:, :1]) * _exponential(u[:, 1:]), None),
     "inverse_quadratic": Kernel(
-        lambda z: 1 / (1 + (z**2).sum(-1)), 1, lambda u: np.sqrt(-2 * np.log(u[:, :1])) * ndtri(u[:, 1:]), None
+        lambda z: 1 / (1 + (z**2).sum(-1)),
+        1,
+        lambda u: np.sqrt(-2 * np.log(u[:, :1])) * ndtri(u[:, 1:]),
+        lambda d: math.log(math.pi) if d == 1 else math.inf,
     ),
 }

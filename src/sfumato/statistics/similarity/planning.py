@@ -9,7 +9,8 @@ import math
 
 from sfumato.errors import InvalidData
 from sfumato.privacy.bounds import Neighbours
-from sfumato.statistics.similarity.spending import Noise, Part, read_terms
+from sfumato.statistics.similarity.features import part
+from sfumato.statistics.similarity.spending import Noise, read_terms
 
 FEWEST, MOST = 16, 2**17
 
@@ -48,7 +49,7 @@ def choose_features(
         raise InvalidData("alpha must be in (0, 1)")
     parameters = {"epsilon": epsilon, "rho": rho, "delta": delta, "neighbours": neighbours, "noise": noise}
     terms = read_terms(parameters | {"noise_seed": None})
-    plan = terms.plan([Part(1, 1.0)])
+    plan = terms.plan([part(FEWEST, terms.replaced)])
     return best_count(n, plan.amounts[0] if plan.noise == "laplace" else None, alpha, terms.replaced)
 
 

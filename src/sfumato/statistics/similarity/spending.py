@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -97,7 +98,7 @@ class Terms:
             total, best = self.bound.epsilon, [(p.weight * p.l1**2) ** (1 / 3) for p in parts]
         else:
             assert not isinstance(self.bound, PureDP)
-            total = self.bound.rho if isinstance(self.bound, ZCDP) else largest_rho(self.bound, Cost.zero())
+            total = self.bound.rho if isinstance(self.bound, ZCDP) else _rho_within(self.bound)
             best = [(p.weight * p.l2**2) ** (1 / 2) for p in parts]
         chosen = best if shares is None else list(shares)
         return Plan(noise, tuple(parts), tuple(total * share / sum(chosen) for share in chosen))
@@ -143,6 +144,11 @@ class Plan:
         if self.noise == "gaussian":
             return np.sqrt(2 * log * np.asarray(squares, np.float64))
         return 2 * np.sqrt(log * np.asarray(squares, np.float64)) + log * np.asarray(largest, np.float64)
+
+
+@lru_cache(maxsize=256)
+def _rho_within(bound: ApproxDP) -> float:
+    return largest_rho(bound, Cost.zero())
 
 
 def read_terms(parameters: dict[str, Any]) -> Terms:
