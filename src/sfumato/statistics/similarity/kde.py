@@ -48,7 +48,7 @@ class PrivateKDE(BaseEstimator):  # type: ignore[misc]
     `Release`. Gaussian noise moves an answer by as much for any D; Laplace noise, which pure ε needs, by √D.
 
     The smooth kernels "inverse" and "inverse_quadratic" take the same single sum, with a random scale for each
-    frequency; the published route, a weighted sum of some 16 kernels (`exponential_sum`), splits the budget.
+    frequency; the published route is a weighted sum of some 16 kernels (`exponential_sum`), each released on its own.
 
     The bandwidth is a public parameter. One that was tuned on the same data is not paid for here, and the claim says
     so. The same holds for an encoder that made the columns: its training must be accounted for on its own.
@@ -148,15 +148,16 @@ class PrivateKDE(BaseEstimator):  # type: ignore[misc]
         given = None if self.n_features == "auto" else whole("n_features", self.n_features, 1, MOST)
         rows = read_rows(self, X, reset=True)
         project = columns_kept(self.project, shape, rows.shape[1])
+        columns = rows.shape[1] if project is None else project
         random = check_random_state(self.random_state)
         first = _planned(terms, given or FEWEST)
         terms = replace(terms, asked=first.noise)
-        _planned(terms, given or best_count(math.inf, None, ALPHA, terms.replaced))  # noise too wide is refused here
+        _planned(terms, given or best_count(0, None, ALPHA, terms.replaced, math.inf))  # noise too wide is refused here
         said = [BANDWIDTH_IS_PUBLIC, FEATURES_ARE_PUBLIC, "each person has exactly one row"]
         with terms.open(f"{self.kernel} kernel sums", said) as release:
             n = len(rows) if terms.replaced else int(first.draw(release, 0, np.array([len(rows)]))[0])
             epsilon = first.amounts[-1] if first.noise == "laplace" else None
-            count = given or best_count(n, epsilon, ALPHA, terms.replaced)
+            count = given or best_count(n, epsilon, ALPHA, terms.replaced, columns + shape.extra)
             drawn = draw_features(shape, rows.shape[1], count, project, random)
             plan = _planned(terms, count)
             sums = plan.draw(release, len(plan.parts) - 1, drawn.total(drawn.steps(rows, bandwidth)))
