@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from sfumato.errors import InvalidData
 from sfumato.privacy.bounds import Neighbours
+from sfumato.privacy.budget import privacy_bound
 from sfumato.privacy.claim import Claim
 from sfumato.statistics.survival import bands
 from sfumato.statistics.survival import curve as curves
 from sfumato.statistics.survival.bins import choose_n_bins, uniform_edges
 from sfumato.statistics.survival.curve import Floats
 from sfumato.statistics.survival.noisy_counts import Mechanism, NoisyCounts
-from sfumato.statistics.survival.spending import Budget, privacy_bound
+from sfumato.statistics.survival.spending import Budget
 
 _DRAWS = 200
 #: Fine intervals of a simulated cohort: its own curve is taken as exact on them.

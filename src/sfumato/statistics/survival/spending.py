@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular, toeplitz
 
-from sfumato.errors import InvalidClaim
 from sfumato.privacy.accounting import Cost, cost_of
 from sfumato.privacy.bounds import ZCDP, ApproxDP, Bound, Neighbours, PureDP
+from sfumato.privacy.budget import largest_rho, privacy_bound
 from sfumato.privacy.release import Release
 from sfumato.statistics.survival.noisy_counts import FACTOR_UNIT, Mechanism, toeplitz_column
 
@@ -27,26 +27,6 @@ SHARE_FOR_BINS = 0.05
 MOST_FOR_BINS = 0.2
 #: Longest grid for factorised noise: its covariance is a dense matrix.
 MOST_FACTORIZED = 4096
-
-
-def privacy_bound(
-    epsilon: float | None, rho: float | None = None, delta: float | None = None
-) -> PureDP | ApproxDP | ZCDP:
-    """Return the bound that the parameters state; epsilon is 1 if nothing is given.
-
-    Raises
-    ------
-    InvalidClaim
-        If both epsilon and rho are given, or one is not positive and finite.
-    """
-    if rho is not None:
-        if epsilon is not None:
-            raise InvalidClaim("give epsilon or rho, not both")
-        if delta is not None:
-            _delta(delta)  # a reader's δ: ρ-zCDP implies an (ε, δ) for every δ, so it costs nothing
-        return ZCDP(_positive("rho", rho, 1e-15))
-    bound = PureDP(_positive("epsilon", 1.0 if epsilon is None else epsilon, 1e-9))
-    return bound if delta is None else ApproxDP(bound.epsilon, _delta(delta))
 
 
 def discrete_laplace_variance(scale: float) -> float:
@@ -153,7 +133,7 @@ class Budget:
             return self.bound.rho - spent.rho
         if isinstance(self.bound, PureDP):
             return 0.0
-        return _largest_rho(self.bound, spent)
+        return largest_rho(self.bound, spent)
 
     def allows(self, mechanism: Mechanism, n_bins: int = 1) -> bool:
         """Whether the bound can be met with this mechanism, on a grid of m intervals."""
@@ -241,32 +221,3 @@ class Budget:
         sigma2 = self.l2**2 / (2 * self.rho)
         # the factorised noise is discrete on a grid far finer than its own width
         return discrete_gaussian_variance(sigma2) if mechanism == "gaussian" else sigma2
-
-
-def _largest_rho(bound: ApproxDP, spent: Cost) -> float:
-    low, high = 0.0, max(bound.epsilon, 1.0) ** 2
-    if bound.delta == 0:
-        return 0.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        fits = (spent + cost_of(ZCDP(middle))).epsilon_at(bound.delta) <= bound.epsilon
-        low, high = (middle, high) if fits else (low, middle)
-    return low
-
-
-def _positive(name: str, value: Any, least: float = 0.0) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise InvalidClaim(f"{name} must be a number, got {type(value).__name__}")
-    if not (0 < value < math.inf):
-        raise InvalidClaim(f"{name} must be finite and above 0, got {float(value):g}")
-    if value < least:
-        # refused here, before the ledger is charged: noise that wide is beyond 64-bit integers
-        raise InvalidClaim(f"{name} must be at least {least:g}, got {float(value):g}")
-    return float(value)
-
-
-def _delta(value: Any) -> float:
-    delta = _positive("delta", value)
-    if delta >= 1:
-        raise InvalidClaim(f"delta must be in (0, 1), got {delta:g}")
-    return delta
