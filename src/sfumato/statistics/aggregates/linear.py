@@ -62,7 +62,7 @@ class AggregateRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     signal_ : Signal
         Estimated variance `t` of the predictable part of a response, and `s2` of the rest.
     rank_ : int
-        Of the system that was solved; below d the solution of least norm is taken.
+        Of the system that was solved; below d the solution of least norm, in units of the deviations, is taken.
 
     Warns
     -----
@@ -187,7 +187,7 @@ class AggregateRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 UserWarning,
                 stacklevel=3,
             )
-        self.coef_ = axes[:, kept] @ (axes[:, kept].T @ found.cross / values[kept])
+        self.coef_ = axes[:, kept] @ (axes[:, kept].T @ found.cross / values[kept]) / found.scale
         if self.debias and math.isfinite(self.shrinkage_) and self.shrinkage_ > 0:
             self.coef_ = self.coef_ / self.shrinkage_
         self.intercept_ = found.response - float(found.features @ self.coef_)

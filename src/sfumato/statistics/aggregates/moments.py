@@ -19,7 +19,7 @@ _BLOCK = 2**23  # numbers worked on at once
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Weighted sums over bags, about the weighted means.
+    """Weighted sums over bags, about the weighted means, of features in units of their deviations.
 
     Attributes
     ----------
@@ -32,7 +32,9 @@ class Moments:
     square : float
         Σ w_b k_b (ȳ_b - c_y)².
     features, response : ndarray, shape (d,), and float
-        The centres c and c_y; 0 without an intercept.
+        The centres c, in the features' own units, and c_y; 0 without an intercept.
+    scale : ndarray, shape (d,)
+        The deviations by which the features were divided; 1 for constant ones.
     """
 
     between: Floats
@@ -41,6 +43,7 @@ class Moments:
     square: float
     features: Floats
     response: float
+    scale: Floats
 
 
 def moments(X: Floats, bags: Bags, means: Floats, weights: Floats, *, intercept: bool) -> Moments:
@@ -61,7 +64,11 @@ def moments(X: Floats, bags: Bags, means: Floats, weights: Floats, *, intercept:
             own = X[part] - centre - x_bar[bags.of[part]]
             own *= np.sqrt(weights)[bags.of[part], np.newaxis]
             within += own.T @ own
-    return Moments(between, within, x_bar.T @ (total * y), float(total @ y**2), centre, level)
+    deviation = np.sqrt(np.diag(between + within) / total.sum())
+    scale = np.where(deviation > 0, deviation, 1.0)
+    square = np.outer(scale, scale)
+    cross = x_bar.T @ (total * y) / scale
+    return Moments(between / square, within / square, cross, float(total @ y**2), centre, level, scale)
 
 
 def read_responses(y: AggregateResponses | Floats, bag_id: Integers | None, n: int) -> tuple[Bags, Floats, Floats]:
