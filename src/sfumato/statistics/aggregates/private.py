@@ -147,7 +147,7 @@ class PrivateAggregateRegressor(RegressorMixin, BaseEstimator):  # type: ignore[
         budget = read_label_budget(self.epsilon, self.rho_zcdp, self.bounds, self.granules)
         budget.check_noise(budget.granules)
         check_seed(self.noise_seed)
-        t, s2 = self._priors(budget)
+        t, s2 = read_prior("prior_t", self.prior_t, budget), read_prior("prior_s2", self.prior_s2, budget)
         X, labels = read_features(self, X, y)
         if not isinstance(labels, np.ndarray) or len(labels) != len(X):
             raise InvalidData("y must have one response a person (inconsistent numbers of samples)")
@@ -185,16 +185,6 @@ class PrivateAggregateRegressor(RegressorMixin, BaseEstimator):  # type: ignore[
         X = validate_data(self, X, reset=False, dtype=np.float64)
         return np.asarray(X @ self.coef_ + self.intercept_, np.float64)
 
-    def _priors(self, budget: LabelBudget) -> tuple[float, float]:
-        half = ((budget.high - budget.low) / 4) ** 2 / 2
-        found = []
-        for name in ("prior_t", "prior_s2"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not 0 < float(value) < np.inf):
-                raise InvalidData(f"{name} must be finite and above 0")
-            found.append(half if value is None else float(value))
-        return found[0], found[1]
-
     def _bag_size(self, n: int, d: int, t: float, s2: float, terms: dict[str, Any]) -> int:
         if self.bag_size == "auto":
             return theory.optimal_bag_size(n, d, t=t, s2=s2, **terms).k
@@ -213,6 +203,16 @@ class PrivateAggregateRegressor(RegressorMixin, BaseEstimator):  # type: ignore[
 def read_label_budget(epsilon: Any, rho_zcdp: Any, bounds: Any, granules: Any) -> LabelBudget:
     """As `read_budget`, with ε = 1 where no budget is named."""
     return read_budget(1.0 if epsilon is None and rho_zcdp is None else epsilon, rho_zcdp, bounds, granules)
+
+
+def read_prior(name: str, value: Any, budget: LabelBudget) -> float:
+    """A public guess of a variance; half of (r/4)² where none is named."""
+    if value is None:
+        return ((budget.high - budget.low) / 4) ** 2 / 2
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not number or not 0 < value < np.inf:
+        raise InvalidData(f"{name} must be finite and above 0")
+    return float(value)
 
 
 def _terms(budget: LabelBudget) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from sfumato.privacy.release import Release
 from sfumato.statistics.aggregates.bags import Floats, Integers
 from sfumato.statistics.aggregates.comparing import whitening
 from sfumato.statistics.aggregates.linear import read_features
-from sfumato.statistics.aggregates.private import read_label_budget
+from sfumato.statistics.aggregates.private import read_label_budget, read_prior
 from sfumato.statistics.aggregates.releasing import GRANULES, check_seed
 
 _FEATURE_STEP = 2.0**-12  # of a standard deviation
@@ -36,7 +36,8 @@ class NoisySufficientStatistics(RegressorMixin, BaseEstimator):  # type: ignore[
     is post-processing.
 
     With whitened features the noise of the d coefficients is alike, with sum of variances V, and they are multiplied
-    by max(0, 1 - V/‖θ̂‖²).
+    by max(0, 1 - V/‖θ̂‖²), but by no more than t/(t + V), t being `prior_t`: where noise is all there is, the first
+    says too much by chance.
 
     Parameters
     ----------
@@ -46,6 +47,9 @@ class NoisySufficientStatistics(RegressorMixin, BaseEstimator):  # type: ignore[
     bounds : (float, float)
         Public bounds of the response; required.
     shrink : bool, default True
+    prior_t : float, optional
+        Public guess of the variance of the predictable part of a response; by default (r/4)²/2, r being the distance
+        of the bounds. A wrong one costs accuracy, never privacy.
     granules : int, default 65536
         Grid of the responses, as in `aggregate`.
     noise_seed : int, optional
@@ -74,6 +78,7 @@ class NoisySufficientStatistics(RegressorMixin, BaseEstimator):  # type: ignore[
         rho_zcdp: float | None = None,
         bounds: tuple[float, float] | None = None,
         shrink: bool = True,
+        prior_t: float | None = None,
         granules: int = GRANULES,
         noise_seed: int | None = None,
     ) -> None:
@@ -81,6 +86,7 @@ class NoisySufficientStatistics(RegressorMixin, BaseEstimator):  # type: ignore[
         self.rho_zcdp = rho_zcdp
         self.bounds = bounds
         self.shrink = shrink
+        self.prior_t = prior_t
         self.granules = granules
         self.noise_seed = noise_seed
 
@@ -103,6 +109,7 @@ class NoisySufficientStatistics(RegressorMixin, BaseEstimator):  # type: ignore[
         """
         budget = read_label_budget(self.epsilon, self.rho_zcdp, self.bounds, self.granules)
         check_seed(self.noise_seed)
+        t = read_prior("prior_t", self.prior_t, budget)
         X, labels = read_features(self, X, y)
         if not isinstance(labels, np.ndarray) or len(labels) != len(X):
             raise InvalidData("y must have one response a person (inconsistent numbers of samples)")
@@ -122,29 +129,31 @@ class NoisySufficientStatistics(RegressorMixin, BaseEstimator):  # type: ignore[
         with Release(budget.claim, purpose=f"XᵀY of {z.shape[1]} features", seed=self.noise_seed) as release:
             noisy = budget.draw(release, statistics, sensitivity)
         self.claim_ = release.claim
-        self._solve(z, noisy, budget.low, budget.step, budget.variance(sensitivity), centre, whiten)
+        features = np.asarray(z * _FEATURE_STEP, np.float64)
+        # the grids are undone: Σ x_i y_i and the variance of its noise
+        cross = budget.low * features.sum(axis=0) + noisy * (budget.step * _FEATURE_STEP)
+        variance = budget.variance(sensitivity) * (budget.step * _FEATURE_STEP) ** 2
+        intercept, slopes = self._solve(features, cross, variance, t)
+        self.coef_ = np.asarray(whiten @ slopes, np.float64)
+        self.intercept_ = float(intercept - centre @ self.coef_)
         return self
 
     def predict(self, X: ArrayLike) -> Floats:
         """Predict the response of each person, shape (n,)."""
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=np.float64)
-        return np.asarray(X @ self.coef_ + self.intercept_, np.float64)
+        features: Floats = validate_data(self, X, reset=False, dtype=np.float64)
+        return np.asarray(features @ self.coef_ + self.intercept_, np.float64)
 
-    def _solve(
-        self, z: Integers, noisy: Integers, low: float, step: float, variance: float, centre: Floats, whiten: Floats
-    ) -> None:
-        """Coefficients of the whitened features from the noisy sums of granules; the grids are undone first."""
-        features = z * _FEATURE_STEP
-        cross = low * features.sum(axis=0) + noisy * (step * _FEATURE_STEP)
-        inverse = np.linalg.inv(features.T @ features)
-        solved = inverse @ cross
+    def _solve(self, features: Floats, cross: Floats, variance: float, t: float) -> tuple[float, Floats]:
+        """Intercept and shrunk slopes of the whitened features, from XᵀY with noise of that variance."""
+        inverse = np.asarray(np.linalg.inv(features.T @ features), np.float64)
+        solved = np.asarray(inverse @ cross, np.float64)
         slopes = solved[1:]
-        noise = variance * (step * _FEATURE_STEP) ** 2 * float(np.trace((inverse @ inverse)[1:, 1:]))
+        noise = variance * float(np.trace((inverse @ inverse)[1:, 1:]))
         length = float(slopes @ slopes)
-        self.shrinkage_ = max(0.0, 1 - noise / length) if self.shrink and length > 0 else 1.0
-        self.coef_ = whiten @ (self.shrinkage_ * slopes)
-        self.intercept_ = float(solved[0] - centre @ self.coef_)
+        seen = max(0.0, 1 - noise / length) if length > 0 else 0.0
+        self.shrinkage_ = min(seen, t / (t + noise)) if self.shrink else 1.0
+        return float(solved[0]), self.shrinkage_ * slopes
 
 
 def _whole_features(whitened: Floats) -> Integers:
