@@ -40,7 +40,7 @@ class AggregateRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     rho : "auto" or float, default "auto"
         0 is the bag loss, 1 the instance loss; more shrinks further. "auto" minimises the risk of
-        `theory.risk`, with the strength of signal and noise estimated from the bag means (marginal likelihood).
+        `theory.risk`, with the strength of signal and noise estimated from the bag means (see `signal_`).
     ridge : "auto" or float, default 0
         Penalty λ·θᵀΣθ in units of the features' own covariance Σ, so that their scale does not matter. "auto" takes
         λ = d·s2/t, the best for the bag loss, and needs rho "auto" or 0. In theory it does at least as well as any ρ.
@@ -60,7 +60,7 @@ class AggregateRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     expected_risk_ : float
         Excess risk by the theory, in units of the response squared; an estimate for Gaussian features.
     signal_ : Signal
-        Estimated variance `t` of the predictable part of a response, and `s2` of the rest.
+        Variance `t` of the predictable part of a response, and `s2` of the rest: posterior means given the bag means.
     rank_ : int
         Of the system that was solved; below d the solution of least norm, in units of the deviations, is taken.
 
@@ -121,9 +121,12 @@ class AggregateRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         bags, means, noise = read_responses(responses, bag_id, len(X))  # type: ignore[arg-type]
         if not bags.inside.all():
             X = X[bags.inside]
-        weights = self._weights(X, bags, means, noise)
+        most = math.inf
+        if isinstance(responses, AggregateResponses) and responses.bounds is not None:
+            most = (responses.bounds[1] - responses.bounds[0]) ** 2 / 4
+        weights = self._weights(X, bags, means, noise, most)
         found = moments(X, bags, means, weights, intercept=self.fit_intercept)
-        self.signal_ = self._signal(found, bags, noise)
+        self.signal_ = self._signal(found, bags, noise, most)
         self._choose(bags, X.shape[1])
         self._solve(found, bags)
         return self
@@ -145,11 +148,11 @@ class AggregateRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         if self.ridge == "auto" and self.rho not in ("auto", 0):
             raise InvalidData('ridge="auto" is that of the bag loss: leave rho at "auto" or 0')
 
-    def _signal(self, found: Moments, bags: Bags, noise: Floats) -> Signal:
+    def _signal(self, found: Moments, bags: Bags, noise: Floats, most: float) -> Signal:
         floor = float(np.min(noise * bags.sizes))
-        return estimate_signal(found, bags.n, len(bags), floor, intercept=self.fit_intercept)
+        return estimate_signal(found, bags.n, len(bags), floor, most=most, intercept=self.fit_intercept)
 
-    def _weights(self, X: Floats, bags: Bags, means: Floats, noise: Floats) -> Floats:
+    def _weights(self, X: Floats, bags: Bags, means: Floats, noise: Floats, most: float) -> Floats:
         """Relative weight of a person by bag: a mean has variance s2/k + v, so it is 1/(s2 + kv).
 
         Up to a factor; all are 1 where that is the same for each bag.
@@ -159,7 +162,7 @@ class AggregateRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         if np.ptp(scaled) <= 1e-12 * scaled.max():
             return even
         first = moments(X, bags, means, even, intercept=self.fit_intercept)
-        own = max(self._signal(first, bags, noise).s2 - float(scaled.min()), 0.0)
+        own = max(self._signal(first, bags, noise, most).s2 - float(scaled.min()), 0.0)
         weights = 1 / (own + scaled)
         return np.asarray(weights / np.average(weights, weights=bags.sizes))
 

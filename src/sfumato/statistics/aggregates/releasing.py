@@ -24,7 +24,7 @@ from sfumato.statistics.aggregates.bags import Bags, Floats, Integers, read_bags
 GRANULES = 2**16
 _MOST_GRANULES = 2**24
 
-ASSUMPTIONS = (
+_BAGS = (
     "features, bounds and the assignment to bags are public: only the response is protected",
     "the bags were formed without looking at a response",
     "each person is in exactly one bag",
@@ -66,10 +66,9 @@ class LabelBudget:
     high: float
     granules: int
 
-    @property
-    def claim(self) -> Claim:
+    def claim(self, assumptions: tuple[str, ...]) -> Claim:
         """Label differential privacy, one response replaced."""
-        return Claim(self.bound, unit="person", neighbours="replace-one", assumptions=ASSUMPTIONS)
+        return Claim(self.bound, unit="person", neighbours="replace-one", assumptions=assumptions)
 
     @property
     def step(self) -> float:
@@ -237,7 +236,7 @@ def aggregate(
 def release_means(values: Floats, bags: Bags, budget: LabelBudget, noise_seed: int | None) -> AggregateResponses:
     """Release noisy means of validated responses; see `aggregate` for the proof."""
     sums = bags.sums(budget.quantise(values))
-    with Release(budget.claim, purpose=f"mean responses of {len(bags)} bags", seed=noise_seed) as release:
+    with Release(budget.claim(_BAGS), purpose=f"mean responses of {len(bags)} bags", seed=noise_seed) as release:
         noisy = budget.draw(release, sums, budget.granules)
     return AggregateResponses(
         budget.low + budget.step * noisy / bags.sizes,

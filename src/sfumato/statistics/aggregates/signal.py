@@ -1,7 +1,7 @@
 """How strong signal and noise are, estimated from bag means that are already released.
 
-For choosing ρ by the theory: it costs no budget. Marginal likelihood of a linear model with random coefficients
-(Patterson and Thompson 1971), on the moments of `sfumato.statistics.aggregates.moments`.
+For choosing ρ by the theory: it costs no budget. Restricted likelihood of a linear model with random coefficients
+(Patterson and Thompson 1971), averaged over, on the moments of `sfumato.statistics.aggregates.moments`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize
 
 from sfumato.statistics.aggregates.bags import Floats
 from sfumato.statistics.aggregates.moments import Moments
 
-_RATIOS = np.concatenate(([0.0], np.geomspace(1e-6, 1e6, 121)))
+#: Of t/(t + s2).
+_LOG_ODDS = np.linspace(-14, 14, 2001)
 _TOLERANCE = 1e-10
 
 
@@ -26,8 +26,11 @@ class Signal:
     s2: float
 
 
-def estimate_signal(moments: Moments, n: int, bags: int, floor: float, *, intercept: bool) -> Signal:
-    """Maximise the likelihood of the means, with coefficients drawn from N(0, (t/d) Σ⁻¹).
+def estimate_signal(moments: Moments, n: int, bags: int, floor: float, *, most: float, intercept: bool) -> Signal:
+    """Posterior means of t and s2, the share t/(t + s2) being anything in [0, 1] beforehand.
+
+    Coefficients are drawn from N(0, (t/d) Σ⁻¹). The risk of `theory` is linear in t and s2, so that the ρ which is best
+    at their means is best on average; at the most likely values, which may have t = 0, it is not.
 
     Parameters
     ----------
@@ -36,6 +39,8 @@ def estimate_signal(moments: Moments, n: int, bags: int, floor: float, *, interc
         People and bags.
     floor : float
         What is known to be noise: s2 is at least that.
+    most : float
+        Largest variance of a response within its public bounds; t is at most that. inf without bounds.
     intercept : bool
 
     Returns
@@ -46,28 +51,20 @@ def estimate_signal(moments: Moments, n: int, bags: int, floor: float, *, interc
     freedom = bags - int(intercept)
     seen = min(rank, freedom)
     spectrum, projected = spectrum[:seen], projected[:seen]
-    rest = max(moments.square - float(projected.sum()), 0.0)
     if freedom < 1 or moments.square <= 0:
         return Signal(0.0, floor)
-
-    def likelihood(ratio: float) -> tuple[float, float]:
-        grown = 1 + ratio * spectrum
-        sum_of_squares = float((projected / grown).sum()) + rest
-        s2 = max(sum_of_squares / freedom, floor, 1e-300)
-        return freedom * np.log(s2) + float(np.log(grown).sum()) + sum_of_squares / s2, s2
-
-    values = [likelihood(ratio)[0] for ratio in _RATIOS]
-    best = int(np.argmin(values))
-    ratio = float(_RATIOS[best])
-    if 0 < best < len(_RATIOS) - 1:
-        found = optimize.minimize_scalar(
-            lambda log_ratio: likelihood(float(np.exp(log_ratio)))[0],
-            bounds=(np.log(max(_RATIOS[best - 1], _RATIOS[1] / 10)), np.log(_RATIOS[best + 1])),
-            method="bounded",
-        )
-        ratio = float(np.exp(found.x))
-    s2 = likelihood(ratio)[1]
-    return Signal(ratio * s2 * rank, s2)
+    rest = max(moments.square - float(projected.sum()), 0.0)
+    grown = 1 + np.exp(_LOG_ODDS)[:, np.newaxis] / rank * spectrum
+    squares = (projected / grown).sum(axis=1) + rest
+    s2 = np.maximum(np.maximum(squares / freedom, floor), np.finfo(float).tiny)
+    misfit = freedom * np.log(s2) + np.log(grown).sum(axis=1) + squares / s2
+    weights = np.exp((misfit.min() - misfit) / 2) / (np.cosh(_LOG_ODDS / 2) ** 2)  # of a uniform share
+    t = np.exp(_LOG_ODDS) * s2
+    weights = np.where(t <= most, weights, 0.0)
+    if not weights.any():
+        return Signal(most, float(s2[0]))
+    weights /= weights.sum()
+    return Signal(float(weights @ t), float(weights @ s2))
 
 
 def _rotated(moments: Moments, n: int) -> tuple[Floats, Floats, int]:

@@ -24,6 +24,10 @@ from sfumato.statistics.aggregates.releasing import GRANULES, check_seed
 
 _FEATURE_STEP = 2.0**-12  # of a standard deviation
 _LARGEST = 2**60
+_ASSUMPTIONS = (
+    "features and bounds are public: only the response is protected",
+    "each person has exactly one response",
+)
 
 
 class NoisySufficientStatistics(RegressorMixin, BaseEstimator):  # type: ignore[misc]
@@ -126,7 +130,9 @@ class NoisySufficientStatistics(RegressorMixin, BaseEstimator):  # type: ignore[
             raise InvalidData("XᵀY would overflow 64-bit integers: take fewer granules")
         budget.check_noise(sensitivity)
         statistics = z.T @ budget.quantise(labels)
-        with Release(budget.claim, purpose=f"XᵀY of {z.shape[1]} features", seed=self.noise_seed) as release:
+        with Release(
+            budget.claim(_ASSUMPTIONS), purpose=f"XᵀY of {z.shape[1]} features", seed=self.noise_seed
+        ) as release:
             noisy = budget.draw(release, statistics, sensitivity)
         self.claim_ = release.claim
         features = np.asarray(z * _FEATURE_STEP, np.float64)
