@@ -196,6 +196,21 @@ def _below_exp(x: Fraction, u: int, entropy: Entropy) -> bool:
     return u < p.floor(bits)
 
 
+def discrete_laplace_variance(scale: float) -> float:
+    """Variance of `discrete_laplace`: 2q/(1-q)² with q = exp(-1/scale)."""
+    q = math.exp(-1 / scale)
+    return 2 * q / math.expm1(-1 / scale) ** 2
+
+
+def discrete_gaussian_variance(sigma2: float) -> float:
+    """Variance of `discrete_gaussian`; a little below sigma2."""
+    if sigma2 > 4:
+        return sigma2  # the relative difference is below 1e-30
+    k = np.arange(-64, 65)
+    weights = np.exp(-(k**2) / (2 * sigma2))
+    return float((k**2 * weights).sum() / weights.sum())
+
+
 def uniform_integers(bound: int, size: Shape, entropy: Entropy) -> NDArray[np.int64]:
     """Draw integers uniform on 0 .. bound-1, exactly, by rejection of the incomplete last block."""
     n = math.prod(size) if isinstance(size, tuple) else size

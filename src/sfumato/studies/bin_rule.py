@@ -17,12 +17,12 @@ from sfumato.data import survival as cohorts
 from sfumato.errors import MissingExtra
 from sfumato.privacy.bounds import PureDP
 from sfumato.privacy.claim import Claim
+from sfumato.privacy.noise import discrete_laplace_variance
 from sfumato.statistics.survival import bands, cells
 from sfumato.statistics.survival import curve as curves
 from sfumato.statistics.survival.bins import NOISE_FACTOR, choose_n_bins, uniform_edges
 from sfumato.statistics.survival.noisy_counts import NoisyCounts
 from sfumato.statistics.survival.releasing import price_of_size
-from sfumato.statistics.survival.spending import discrete_laplace_variance
 
 EPSILONS = (0.1, 0.5, 1.0, 2.0, 4.0, 10.0)
 FACTORS = (0.03, 0.045, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from sfumato.errors import InvalidData
+from sfumato.privacy.noise import discrete_laplace_variance
 from sfumato.statistics.survival import bands
 from sfumato.statistics.survival import curve as curves
 from sfumato.statistics.survival.curve import Floats
 from sfumato.statistics.survival.noisy_counts import NoisyCounts
 from sfumato.statistics.survival.sound import DPKaplanMeier
-from sfumato.statistics.survival.spending import discrete_laplace_variance
 
 Null: TypeAlias = Literal["bootstrap", "delta"]
 #: Simulated tables of the bootstrap null: p-values are multiples of 1/500.

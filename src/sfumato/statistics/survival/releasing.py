@@ -18,6 +18,7 @@ from sfumato.errors import InvalidClaim, InvalidData
 from sfumato.privacy.bounds import ZCDP, ApproxDP, Neighbours, PureDP
 from sfumato.privacy.budget import privacy_bound
 from sfumato.privacy.claim import Claim
+from sfumato.privacy.noise import discrete_laplace_variance
 from sfumato.privacy.release import Release
 from sfumato.statistics.survival.bins import FEWEST_BINS, choose_n_bins, uniform_edges
 from sfumato.statistics.survival.noisy_counts import Mechanism, check_edges
@@ -26,7 +27,6 @@ from sfumato.statistics.survival.spending import (
     MOST_FOR_BINS,
     SHARE_FOR_BINS,
     Budget,
-    discrete_laplace_variance,
 )
 
 #: Counts rows into (groups, statuses, m + 1) cells for given edges.

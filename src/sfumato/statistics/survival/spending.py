@@ -18,6 +18,7 @@ from scipy.linalg import solve_triangular, toeplitz
 from sfumato.privacy.accounting import Cost, cost_of
 from sfumato.privacy.bounds import ZCDP, ApproxDP, Bound, Neighbours, PureDP
 from sfumato.privacy.budget import largest_rho, privacy_bound
+from sfumato.privacy.noise import discrete_gaussian_variance, discrete_laplace_variance
 from sfumato.privacy.release import Release
 from sfumato.statistics.survival.noisy_counts import FACTOR_UNIT, Mechanism, toeplitz_column
 
@@ -29,19 +30,6 @@ MOST_FOR_BINS = 0.2
 MOST_FACTORIZED = 4096
 
 
-def discrete_laplace_variance(scale: float) -> float:
-    """Variance of the discrete Laplace distribution, 2q/(1-q)² with q = exp(-1/scale)."""
-    q = math.exp(-1 / scale)
-    return 2 * q / math.expm1(-1 / scale) ** 2
-
-
-def discrete_gaussian_variance(sigma2: float) -> float:
-    """Variance of the discrete Gaussian with parameter sigma2; a little below sigma2."""
-    if sigma2 > 4:
-        return sigma2  # the relative difference is below 1e-30
-    k = np.arange(-64, 65)
-    weights = np.exp(-(k**2) / (2 * sigma2))
-    return float((k**2 * weights).sum() / weights.sum())
 
 
 def factor_norms(length: int) -> tuple[float, float]:

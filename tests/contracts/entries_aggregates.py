@@ -1,0 +1,135 @@
+"""Contracts of `sfumato.statistics.aggregates`."""
+
+import numpy as np
+from contract import Contract
+from coupling import captured
+
+from sfumato.statistics.aggregates import (
+    AggregateResponses,
+    NoisySufficientStatistics,
+    PrivateAggregateRegressor,
+    aggregate,
+    make_bags,
+)
+
+
+def responses(rng, n, low, high):
+    """At the bounds, beyond them and between."""
+    spread = high - low
+    return rng.choice([low, high, low - spread, high + spread, rng.uniform(low, high)], n)
+
+
+def one_replaced(rng, n, low, high):
+    y = responses(rng, n, low, high)
+    other = y.copy()
+    other[rng.integers(n)] = responses(rng, 1, low, high)[0]
+    return y, other
+
+
+def means(name, low, high, **budget):
+    """`aggregate`: two bags of three; the claim is about one of the six people, the far pair changes a whole bag."""
+    bounds = (low, high)
+
+    def neighbours(rng):
+        n = int(rng.integers(2, 30))
+        bag_id = make_bags(n, int(rng.integers(1, n + 1)), remainder="larger", random_state=rng)
+        return tuple((y, bag_id) for y in one_replaced(rng, n, low, high))
+
+    def outputs(y, n, rng):
+        bag_id = np.repeat(np.arange(2 * n), 3)
+        return aggregate(np.tile(y, n), bag_id, bounds=bounds, **budget).means.reshape(n, 2)
+
+    nobody = np.full(6, float(low))
+    one, bag = nobody.copy(), nobody.copy()
+    one[0], bag[:3] = high, high
+    return Contract(
+        AggregateResponses,
+        name,
+        aggregate([low, high], [0, 1], bounds=bounds, **budget).claim,
+        lambda data: aggregate(*data, bounds=bounds, **budget),
+        neighbours,
+        outputs,
+        [(one, nobody)],
+        [(bag, nobody)],
+    )
+
+
+def regression(name, **budget):
+    """Fits to bags of three in coupled runs, and of one where releases are counted: a row of two people is one."""
+    parameters = {"bounds": (-1.0, 2.0), "rho": 1.0, "prior_t": 1.0, "prior_s2": 1.0, "random_state": 0, **budget}
+    estimator = PrivateAggregateRegressor(bag_size=3, **parameters)
+    apart = PrivateAggregateRegressor(bag_size=1, **{**parameters, "rho": 0.0})
+
+    def neighbours(rng):
+        n = int(rng.integers(3, 25))
+        X = rng.normal(size=(n, 2))
+        return tuple((X, y) for y in one_replaced(rng, n, -1.0, 2.0))
+
+    def outputs(y, n, rng):
+        fit = apart.fit(np.arange(2.0 * n)[:, np.newaxis], np.tile(y, n))
+        return fit.responses_.means[fit.bag_id_].reshape(n, 2)
+
+    pair = (np.array([2.0, -1.0]), np.array([-1.0, -1.0]))
+    return Contract(
+        PrivateAggregateRegressor,
+        name,
+        apart.fit([[0.0], [1.0]], pair[0]).claim_,
+        lambda data: estimator.fit(*data),
+        neighbours,
+        outputs,
+        [pair],
+        # beyond the claim: both people change, so that their sum moves twice as far
+        [(np.array([2.0, 2.0]), np.array([-1.0, -1.0]))],
+        trials=3000,
+    )
+
+
+def sufficient(name, **budget):
+    """Three people on either side: each weighs as much as the heaviest, and the far pair changes three alike."""
+    estimator = NoisySufficientStatistics(bounds=(0.0, 1.0), **budget)
+    X = np.repeat([[-1.0], [1.0]], 3, axis=0)
+
+    def neighbours(rng):
+        n = int(rng.integers(4, 25))
+        # nearly equal rows: otherwise nobody whose response changes is near the heaviest
+        signs = rng.choice([-1.0, 1.0], (n, 2)) * rng.uniform(0.9, 1.1, (n, 2))
+        return tuple((np.vstack((signs, np.eye(2))), np.append(y, [0, 0])) for y in one_replaced(rng, n, 0.0, 1.0))
+
+    def outputs(y, n, rng):
+        drawn = []
+        with captured(drawn):
+            for _ in range(n):
+                estimator.fit(X, y)
+        return np.array(drawn)
+
+    nobody = np.zeros(6)
+    one, three = nobody.copy(), nobody.copy()
+    one[5], three[3:] = 1.0, 1.0
+    return Contract(
+        NoisySufficientStatistics,
+        name,
+        estimator.fit(X, nobody).claim_,
+        lambda data: estimator.fit(*data),
+        neighbours,
+        outputs,
+        [(one, nobody)],
+        [(three, nobody)],
+        trials=600,
+        bug=8,
+    )
+
+
+CONTRACTS = [
+    means("pure-lattice", 0, 1, epsilon=1.0, granules=1),
+    means("pure-fine-grid", -2.0, 3.0, epsilon=0.7),
+    means("zcdp", 0.0, 10.0, rho_zcdp=0.5),
+    regression("pure", epsilon=1.0),
+    regression("zcdp", rho_zcdp=0.5),
+    sufficient("pure", epsilon=1.0),
+    sufficient("zcdp", rho_zcdp=0.5),
+]
+
+WITHOUT_A_FORMAL_CLAIM = {
+    "AggregateRegressor": "a fit to what `aggregate` let out: post-processing",
+    "AggregateClassifier": "a fit to what `aggregate` let out: post-processing",
+}
