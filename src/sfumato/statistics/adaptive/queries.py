@@ -97,16 +97,19 @@ def on_grid(query: Query, secret: Rows) -> Integers:
         raise
     except Exception:
         raise InvalidData("the query failed on the protected rows; try it on rows of your own") from None
-    return np.rint(np.clip(np.nan_to_num(values, nan=0.0), 0.0, 1.0) * GRID).astype(np.int64)
+    if values.dtype.kind == "f":
+        values = np.rint(np.clip(np.nan_to_num(values, nan=0.0), 0.0, 1.0) * GRID)
+        return np.asarray(values, dtype=np.int64)
+    return np.asarray(np.clip(values, 0, 1), dtype=np.int64) * GRID
 
 
-def _values(query: Query, rows: Rows) -> NDArray[np.float64]:
+def _values(query: Query, rows: Rows) -> NDArray[Any]:
     if not callable(query):
         raise InvalidData("a query must be a function of the rows")
     values = np.asarray(query(*rows.parts))
     if values.ndim not in (1, 2) or len(values) != len(rows) or values.dtype.kind not in "biuf":
         raise InvalidData("a query must give one number a row, shape (n,), or (n, k) for k queries")
-    return values.astype(np.float64)
+    return values
 
 
 def count_of(values: Integers) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -89,7 +90,7 @@ def transfer(
     """
 
     def spent(x: Any) -> float:
-        return rho if spend_all else rho * float(special.expit(x[0]))
+        return rho if spend_all else rho * float(special.expit(max(x[0], -40.0)))
 
     def failure(x: Any) -> float:
         return math.exp(min(x[2], 0.0)) * beta * (1 - float(special.expit(x[1])))
@@ -107,7 +108,9 @@ def transfer(
         (optimize.minimize(error, start, method="Nelder-Mead", options=options) for start in starts),
         key=lambda found: float(found.fun),
     )
-    return min(1.0, float(best.fun)), spent(best.x), failure(best.x)
+    if best.fun >= 1:  # nothing to promise: then at least the noise is as small as it may be
+        return 1.0, rho, beta / 2
+    return float(best.fun), spent(best.x), failure(best.x)
 
 
 def gaussian_deviation(n: int, queries: int, rho: float) -> float:
@@ -196,6 +199,7 @@ def choose_mechanism(
     return plan(n, queries, beta=beta, rho=rho, universe=universe).mechanism
 
 
+@lru_cache(maxsize=512)
 def planned(n: int, queries: int, beta: float, mechanism: Mechanism, rho: float, universe: int | None) -> Plan:
     """The plan of one mechanism; see `plan`."""
     _check(n, queries, beta, mechanism, rho, universe)
