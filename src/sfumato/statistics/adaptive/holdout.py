@@ -46,7 +46,7 @@ class Thresholdout(Interactive):
     train, holdout : array_like, data frame or tuple of them
         Rows in one form, (X, y) say; a query is called with the parts. n are the rows of the holdout.
     threshold : float or "auto"
-        T in [0, 1]; 4/√n by default, as in the paper's experiment.
+        T in (0, 1]; 4/√n by default, as in the paper's experiment.
     sigma : float or "auto"
         1/√n by default.
     budget : int
@@ -101,7 +101,7 @@ class Thresholdout(Interactive):
         self._holdout = Rows.of("holdout", holdout, least=2)
         _check_apart(self._train, self._holdout, indices)
         n = len(self._holdout)
-        self.threshold_ = _number("threshold", 4 / math.sqrt(n) if threshold == "auto" else threshold, 1.0)
+        self.threshold_ = _number("threshold", min(1.0, 4 / math.sqrt(n)) if threshold == "auto" else threshold, 1.0)
         self.sigma_ = _number("sigma", 1 / math.sqrt(n) if sigma == "auto" else sigma)
         if isinstance(budget, bool) or not isinstance(budget, (int, np.integer)) or budget < 1:
             raise InvalidData("budget must be a whole number, at least 1")
