@@ -85,7 +85,7 @@ def test_evidence():
     broken = report(PureDP(0.1)).to_evidence(level=1 - 1e-6)
     assert broken.verdict == "falsified"
     assert report(PureDP(1.0)).to_evidence().verdict == "consistent"
-    assert report(PureDP(0.1)).ceiling == pytest.approx((1 + math.tanh(0.05)) / 2, rel=1e-3)
+    assert report(PureDP(0.1)).ceiling == pytest.approx(1 - math.exp(-0.1) / 2, rel=1e-4)
     assert report(Heuristic("none")).to_evidence().verdict == "inconclusive"
 
 

@@ -78,8 +78,8 @@ class OverfittingReport:
         """Largest mean of `on_sample` that the claim allows; None if it is not formal.
 
         The last query was computed from private answers. For a row of the sample and another that stands in its place,
-        (ε, δ)-DP gives E φ(row) ≤ e^ε E φ(other) + δ, and the query that was found without the other row has its
-        population mean there. The least of it over all ε that the claim implies.
+        (ε, δ)-DP gives E φ(row) ≤ e^ε E φ(other) + δ, and 1 - E φ(other) ≤ e^ε (1 - E φ(row)) + δ; and the query that
+        was found without the other row has its population mean there. The least over all ε that the claim implies.
         """
         if not isinstance(self.claim.bound, FORMAL):
             return None
@@ -88,9 +88,10 @@ class OverfittingReport:
         p = float(np.mean(self.population))
 
         def allowed(epsilon: float) -> float:
-            return math.exp(epsilon) * p + self.claim.delta_at(epsilon)
+            delta = self.claim.delta_at(epsilon)
+            return min(math.exp(epsilon) * p + delta, 1 - (1 - p - delta) * math.exp(-epsilon))
 
-        found = optimize.minimize_scalar(allowed, bounds=(0.0, -math.log(p)), method="bounded")
+        found = optimize.minimize_scalar(allowed, bounds=(0.0, 20.0), method="bounded")
         return min(1.0, float(found.fun), allowed(0.0))
 
     def to_evidence(self, level: float = 0.95) -> Evidence:
