@@ -20,7 +20,7 @@ class InvalidClaim(SfumatoError, ValueError):
 
 
 class BudgetExceeded(SfumatoError, ValueError):
-    """The ledger refused the charge; no noise was drawn."""
+    """The ledger refused the charge, or all answers that were paid for are given; no noise was drawn."""
 
 
 class ClaimViolated(SfumatoError, ValueError):

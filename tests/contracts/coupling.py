@@ -12,7 +12,7 @@ import pytest
 
 from sfumato.privacy import noise
 from sfumato.privacy.entropy import Entropy
-from sfumato.privacy.release import Release
+from sfumato.privacy.release import PrepaidNoise, Release
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,9 @@ def _record(run, data, rng, forced=None):
         return values.astype(np.int64) + rng.integers(-3, 4, values.shape)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Release, "discrete_laplace", recording("discrete_laplace", noisy))
-        patch.setattr(Release, "discrete_gaussian", recording("discrete_gaussian", noisy))
+        for scope in (Release, PrepaidNoise):
+            patch.setattr(scope, "discrete_laplace", recording("discrete_laplace", noisy))
+            patch.setattr(scope, "discrete_gaussian", recording("discrete_gaussian", noisy))
         patch.setattr(Release, "randomized_response", recording("randomized_response", lambda values: values))
         patch.setattr(Release, "choose", recording("choose", lambda scores: int(rng.integers(len(scores)))))
         run(data)
@@ -77,14 +78,15 @@ def _record(run, data, rng, forced=None):
 def captured(into):
     """Append what each draw of a release lets out: all that anybody outside can compute from."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("discrete_laplace", "discrete_gaussian", "randomized_response", "choose"):
+        names = ("discrete_laplace", "discrete_gaussian", "randomized_response", "choose")
+        for scope, name in [(Release, name) for name in names] + [(PrepaidNoise, name) for name in names[:2]]:
 
-            def draw(self, *values, original=getattr(Release, name), **declared):
+            def draw(self, *values, original=getattr(scope, name), **declared):
                 output = original(self, *values, **declared)
                 into.append(np.ravel(output))
                 return output
 
-            patch.setattr(Release, name, draw)
+            patch.setattr(scope, name, draw)
         yield
 
 

@@ -117,7 +117,7 @@ class Release:
             If no accountant here composes the event under the claim's neighbours.
         """
         with self._lock:
-            self._check_open()
+            self.check_open()
             total = self._spent + cost_of(event, self.claim.neighbours)
             if not total.fits(self.claim.bound):
                 raise ClaimViolated(
@@ -290,6 +290,13 @@ class Release:
             self.charge(event)
             return PrepaidNoise(self._sample)
 
+    def check_open(self) -> None:
+        """Raise ClaimViolated unless the release is open, in the process that opened it."""
+        if self._state != "open":
+            raise ClaimViolated("noise is drawn inside `with Release(...)` only")
+        if os.getpid() != self._pid:
+            raise ClaimViolated("a forked process cannot go on with its parent's release: open one of its own")
+
     def _draw(self, event: dp_event.DpEvent, sample: Callable[[Entropy], Drawn]) -> Drawn:
         # One lock for both: threads that share a release neither overspend nor share a stretch of entropy.
         with self._lock:
@@ -298,15 +305,9 @@ class Release:
 
     def _sample(self, sample: Callable[[Entropy], Drawn]) -> Drawn:
         with self._lock:
-            self._check_open()
+            self.check_open()
             assert self._entropy is not None  # as it is open
             return sample(self._entropy)
-
-    def _check_open(self) -> None:
-        if self._state != "open":
-            raise ClaimViolated("noise is drawn inside `with Release(...)` only")
-        if os.getpid() != self._pid:
-            raise ClaimViolated("a forked process cannot go on with its parent's release: open one of its own")
 
 
 class PrepaidNoise:
