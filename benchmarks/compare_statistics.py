@@ -35,7 +35,9 @@ def main():
             file = Path(folder) / "data.npz"
             np.savez(file, **data)
             command = [given.peer, __file__, "--data", str(file)]
-            table["diffprivlib"] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+            table["diffprivlib"] = json.loads(
+                subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            )
     print_table(table)
 
 
@@ -150,7 +152,9 @@ def diffprivlib_errors(data):
     for epsilon in EPSILONS:
         for name, (x, bounds, _) in columns(data).items():
             if name == "lung age":
-                found[f"mean, {name}, {epsilon}"] = rmse(lambda: tools.mean(x, epsilon=epsilon, bounds=bounds), x.mean())
+                found[f"mean, {name}, {epsilon}"] = rmse(
+                    lambda: tools.mean(x, epsilon=epsilon, bounds=bounds), x.mean()
+                )
             for title, p in (("median", 0.5), ("0.9 quantile", 0.9)):
                 found[f"{title}, {name}, {epsilon}"] = rmse(
                     lambda: tools.quantile(x, p, epsilon=epsilon, bounds=bounds), np.quantile(x, p)
@@ -170,7 +174,9 @@ def print_table(table):
     names = list(dict.fromkeys(name for each in table.values() for name in each))
     print("| what, on what, ε | " + " | ".join(table) + " |\n|---" * 1 + "|---" * len(table) + "|")
     for name in names:
-        print(f"| {name} | " + " | ".join(f"{each[name]:.3g}" if name in each else "" for each in table.values()) + " |")
+        print(
+            f"| {name} | " + " | ".join(f"{each[name]:.3g}" if name in each else "" for each in table.values()) + " |"
+        )
 
 
 if __name__ == "__main__":

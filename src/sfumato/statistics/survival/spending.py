@@ -30,8 +30,6 @@ MOST_FOR_BINS = 0.2
 MOST_FACTORIZED = 4096
 
 
-
-
 def factor_norms(length: int) -> tuple[float, float]:
     """Column norm of the factor, and the mean over prefixes of its squared row norm; units of one count."""
     squares = (toeplitz_column(length) / FACTOR_UNIT) ** 2
