@@ -12,7 +12,7 @@ import pytest
 
 from sfumato.privacy import noise
 from sfumato.privacy.entropy import Entropy
-from sfumato.privacy.release import Release
+from sfumato.privacy.release import PrepaidNoise, Release
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,10 @@ def _record(run, data, rng, forced=None):
 
         return draw
 
+    def choose(self, scores, *, copies=None, **declared):
+        candidates = scores if copies is None else np.repeat(scores, copies)  # runs written out: one score a candidate
+        return recording("choose", lambda each: int(rng.integers(len(each))))(self, candidates, **declared)
+
     def noisy(values):
         return values.astype(np.int64) + rng.integers(-3, 4, values.shape)
 
@@ -68,7 +72,8 @@ def _record(run, data, rng, forced=None):
         patch.setattr(Release, "discrete_laplace", recording("discrete_laplace", noisy))
         patch.setattr(Release, "discrete_gaussian", recording("discrete_gaussian", noisy))
         patch.setattr(Release, "randomized_response", recording("randomized_response", lambda values: values))
-        patch.setattr(Release, "choose", recording("choose", lambda scores: int(rng.integers(len(scores)))))
+        patch.setattr(Release, "choose", choose)
+        patch.setattr(PrepaidNoise, "discrete_laplace", recording("discrete_laplace", noisy))
         run(data)
     return draws
 
@@ -106,7 +111,9 @@ def less_noise(factor=2):
         patch.setattr(
             noise,
             "exponential_choice",
-            lambda scores, epsilon, sensitivity, entropy: choice(scores, factor * epsilon, sensitivity, entropy),
+            lambda scores, epsilon, sensitivity, entropy, copies=None: choice(
+                scores, factor * epsilon, sensitivity, entropy, copies
+            ),
         )
         yield
 
