@@ -4,7 +4,7 @@ For analysts of one number a record, or of a regression of few coefficients. Asi
 Robustness to Privacy and Back" (ICML 2023, arXiv 2302.01855).
 """
 
-from sfumato.statistics.robust.back import failure_after, robustness_of
+from sfumato.statistics.robust.back import robustness_of
 from sfumato.statistics.robust.depth import check_sensitivity
 from sfumato.statistics.robust.finite import DPPrincipalDirection, FiniteRange
 from sfumato.statistics.robust.functions import (
@@ -46,7 +46,6 @@ __all__ = [
     "Rings",
     "RobustToPrivate",
     "check_sensitivity",
-    "failure_after",
     "interquartile_range",
     "median",
     "private_direction",

@@ -30,7 +30,9 @@ def choose_candidate(
     scores: Integers, epsilon: float, *, purpose: str, assumptions: tuple[str, ...], noise_seed: int | None
 ) -> tuple[int, Claim]:
     """Open a release and choose a candidate by scores of sensitivity 1 under replacement."""
-    claim = Claim(checks.bound(epsilon), unit="person", neighbours="replace-one", assumptions=(*assumptions, checks.ONE_RECORD))
+    claim = Claim(
+        checks.bound(epsilon), unit="person", neighbours="replace-one", assumptions=(*assumptions, checks.ONE_RECORD)
+    )
     with Release(claim, purpose=purpose, seed=noise_seed) as release:
         return release.choose(scores, sensitivity=1, epsilon=epsilon), release.claim
 

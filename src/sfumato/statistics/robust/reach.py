@@ -113,7 +113,9 @@ def trimmed_mean(n: int, trim: int) -> LStatistic:
         If nothing is left.
     """
     if n < 2 * trim + 1:
-        raise InvalidData(f"trimming {trim} records on each side needs at least {2 * trim + 1} records, got n_samples = {n}")
+        raise InvalidData(
+            f"trimming {trim} records on each side needs at least {2 * trim + 1} records, got n_samples = {n}"
+        )
     return LStatistic(n, ((trim, n - trim, 1),))
 
 
