@@ -36,7 +36,7 @@ from sfumato.statistics.robust import (
     private_regression,
     private_scale,
 )
-from sfumato.statistics.robust.depth import direction_depth, regression_depth
+from sfumato.statistics.robust.depth import Sides, direction_depth, regression_depth
 from sfumato.statistics.robust.nets import half_sphere
 from sfumato.statistics.robust.regression import _Planes
 
@@ -284,9 +284,10 @@ def test_regression_depth_is_the_minimum_of_counts():
     X = rng.integers(-2, 3, (30, 2)).astype(float)
     y = X @ [1.0, -1.0] + rng.integers(-1, 2, 30)
     thetas, net = rng.integers(-2, 3, (50, 2)).astype(float), np.array([[1.0, 0], [0, 1], [1, 1], [1, -1]])
-    found = regression_depth(X, y, thetas, net)
+    sides = Sides.of(X @ net.T)
+    found = regression_depth(X, y, thetas, sides)
     assert found.tolist() == [brute_depth(X, y, theta, net) for theta in thetas]
-    short = regression_depth(X, y, thetas[:, :1], net)
+    short = regression_depth(X[:, :1], y, thetas[:, :1], Sides.of(X @ net[:1].T), Sides.of(X @ net[1:].T))
     assert short.tolist() == [brute_depth(X, y, theta * [1, 0], net) for theta in thetas]
 
 

@@ -7,9 +7,11 @@ of sensitivity 1 for the mechanism of Asi, Ullman and Zakynthinou (ICML 2023).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sfumato.errors import InvalidData
 from sfumato.statistics.robust.grids import Floats, Integers
@@ -18,7 +20,27 @@ from sfumato.statistics.robust.nets import projections
 _BLOCK = 2**22  # numbers held at once
 
 
-def regression_depth(X: Floats, y: Floats, coefficients: Floats, directions: Floats) -> Integers:
+@dataclass(frozen=True)
+class Sides:
+    """Which records lie on the positive and the negative side of each direction, as zeros and ones, twice.
+
+    Attributes
+    ----------
+    same, other : ndarray of float32, shape (2n, m)
+        (positive, negative) and (negative, positive), one above the other.
+    """
+
+    same: NDArray[np.float32]
+    other: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, projected: Floats) -> Sides:
+        """From the projections of n records on m directions, shape (n, m)."""
+        positive, negative = (projected > 0).astype(np.float32), (projected < 0).astype(np.float32)
+        return cls(np.concatenate((positive, negative)), np.concatenate((negative, positive)))
+
+
+def regression_depth(X: Floats, y: Floats, coefficients: Floats, *families: Sides) -> Integers:
     """Fewest records on one side: over directions u, of those whose residual has the sign of ⟨u, x⟩, or the other one.
 
     A residual or projection of 0 counts on both sides. Each count is a sum over records of a yes or no that depends on
@@ -29,10 +51,10 @@ def regression_depth(X: Floats, y: Floats, coefficients: Floats, directions: Flo
     X : ndarray of float, shape (n, d)
         Records, with a column of ones if there is an intercept.
     y : ndarray of float, shape (n,)
-    coefficients : ndarray of float, shape (k, p)
-        Candidates: coefficients of the first p columns, those of the others being 0.
-    directions : ndarray of float, shape (m, d)
-        Public.
+    coefficients : ndarray of float, shape (k, d)
+        Candidates.
+    *families : Sides
+        Of public directions, in these or other columns.
 
     Returns
     -------
@@ -40,17 +62,14 @@ def regression_depth(X: Floats, y: Floats, coefficients: Floats, directions: Flo
         At most n.
     """
     n = len(X)
-    sides = projections(X, directions)
-    positive, negative = (sides > 0).astype(np.float32), (sides < 0).astype(np.float32)
-    same, other = np.concatenate((positive, negative)), np.concatenate((negative, positive))
     depth = np.empty(len(coefficients), np.int64)
     block = max(1, _BLOCK // max(n, 1))
     for start in range(0, len(coefficients), block):
-        residuals = y[:, np.newaxis] - projections(X[:, : coefficients.shape[1]], coefficients[start : start + block])
-        # sums of zeros and ones below 2^24 are exact in any order
+        residuals = y[:, np.newaxis] - projections(X, coefficients[start : start + block])
         signs = np.concatenate((residuals > 0, residuals < 0)).astype(np.float32).T
-        most = np.maximum((signs @ same).max(axis=1), (signs @ other).max(axis=1))
-        depth[start : start + block] = n - np.rint(most).astype(np.int64)
+        # sums of zeros and ones below 2^24 are exact in any order
+        against = [(signs @ each).max(axis=1) for family in families for each in (family.same, family.other)]
+        depth[start : start + block] = n - np.rint(np.max(against, axis=0)).astype(np.int64)
     return depth
 
 

@@ -18,10 +18,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from sfumato.errors import InvalidData
 from sfumato.statistics.robust import checks
-from sfumato.statistics.robust.depth import regression_depth
+from sfumato.statistics.robust.depth import Sides, regression_depth
 from sfumato.statistics.robust.finite import MOST_CANDIDATES, choose_candidate
 from sfumato.statistics.robust.grids import Floats, Integers
-from sfumato.statistics.robust.nets import half_sphere
+from sfumato.statistics.robust.nets import half_sphere, projections
 from sfumato.statistics.robust.transform import public_ends
 
 _MOST_PARAMETERS = 3
@@ -60,8 +60,8 @@ class DPDepthRegression(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     Notes
     -----
     A candidate's score is its `regression_depth` over a public net of directions of its own features and the axes of
-    all others: about half of the records for a plane round which residuals are balanced everywhere, 0 for one that can
-    be moved to fit every record better. The price of not knowing which features matter is the logarithm of their
+    all features: about half of the records for a plane round which residuals are balanced everywhere, 0 for one that
+    can be moved to fit every record better. The price of not knowing which features matter is the logarithm of their
     number. Only signs count, so a wild record harms no more than any other, and nothing is clipped.
 
     Examples
@@ -164,8 +164,8 @@ class _Planes:
     def scores(self, X: Floats, y: Floats) -> Integers:
         """Depth of every candidate, support by support."""
         standard, target = (X - self._centre) / self._half, (y - self._middle) / self._reach
-        columns = np.concatenate((np.ones((len(X), self._intercept)), standard), axis=1)
-        return np.concatenate([self._depths(columns, target, support) for support in self._supports()])
+        axes = Sides.of(standard)
+        return np.concatenate([self._depths(standard, target, axes, support) for support in self._supports()])
 
     def plane(self, chosen: int) -> tuple[float, Floats]:
         """Intercept and coefficients of a candidate, in the units of the data."""
@@ -180,10 +180,6 @@ class _Planes:
     def _supports(self) -> Iterator[tuple[int, ...]]:
         return combinations(range(self._d), self.n_nonzero)
 
-    def _depths(self, columns: Floats, target: Floats, support: tuple[int, ...]) -> Integers:
-        used = [*range(self._intercept), *(j + self._intercept for j in support)]
-        unused = [j for j in range(columns.shape[1]) if j not in used]
-        directions = np.zeros((len(self._net) + len(unused), columns.shape[1]))
-        directions[: len(self._net), : len(used)] = self._net
-        directions[len(self._net) :, len(used) :] = np.eye(len(unused))
-        return regression_depth(columns[:, used + unused], target, self._values, directions)
+    def _depths(self, standard: Floats, target: Floats, axes: Sides, support: tuple[int, ...]) -> Integers:
+        own = np.concatenate((np.ones((len(target), self._intercept)), standard[:, support]), axis=1)
+        return regression_depth(own, target, self._values, Sides.of(projections(own, self._net)), axes)
