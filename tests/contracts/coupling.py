@@ -61,6 +61,10 @@ def _record(run, data, rng, forced=None):
 
         return draw
 
+    def choose(self, scores, *, copies=None, **declared):
+        candidates = scores if copies is None else np.repeat(scores, copies)  # runs written out: one score a candidate
+        return recording("choose", lambda each: int(rng.integers(len(each))))(self, candidates, **declared)
+
     def noisy(values):
         return values.astype(np.int64) + rng.integers(-3, 4, values.shape)
 
@@ -69,7 +73,8 @@ def _record(run, data, rng, forced=None):
             patch.setattr(scope, "discrete_laplace", recording("discrete_laplace", noisy))
             patch.setattr(scope, "discrete_gaussian", recording("discrete_gaussian", noisy))
         patch.setattr(Release, "randomized_response", recording("randomized_response", lambda values: values))
-        patch.setattr(Release, "choose", recording("choose", lambda scores: int(rng.integers(len(scores)))))
+        patch.setattr(Release, "choose", choose)
+        patch.setattr(PrepaidNoise, "discrete_laplace", recording("discrete_laplace", noisy))
         run(data)
     return draws
 
@@ -108,7 +113,9 @@ def less_noise(factor=2):
         patch.setattr(
             noise,
             "exponential_choice",
-            lambda scores, epsilon, sensitivity, entropy: choice(scores, factor * epsilon, sensitivity, entropy),
+            lambda scores, epsilon, sensitivity, entropy, copies=None: choice(
+                scores, factor * epsilon, sensitivity, entropy, copies
+            ),
         )
         yield
 

@@ -5,7 +5,9 @@ Every goodness-of-fit test rejects a true sampler with probability at most 1e-6 
 
 import math
 import multiprocessing
+from decimal import Context, Decimal, localcontext
 from fractions import Fraction
+from itertools import accumulate
 
 import numpy as np
 import pytest
@@ -194,6 +196,122 @@ def test_the_exponential_mechanism_on_far_scores_and_undecided_digits():
     assert noise._invert([7, 15], [8, 17], 8, 4) is None  # the border lies inside the digits' interval
 
 
+def chosen(scores, copies, draws, rate=0.45):
+    """Counts of the candidates, the runs written out."""
+    source = Entropy()
+    counts = np.zeros(sum(copies), int)
+    for _ in range(draws):
+        counts[noise.exponential_choice(scores, 2 * rate, 1, source, copies)] += 1
+    return counts
+
+
+@pytest.mark.parametrize("exactly", [False, True])
+def test_runs_of_candidates_are_chosen_as_if_written_out(monkeypatch, exactly):
+    """By doubles with a margin, and by enclosures alone."""
+    if exactly:
+        monkeypatch.setattr(noise, "_invert_doubles", lambda weights, u: None)
+    scores, copies = [-2, 0, 5, -1, 0], [3, 1, 0, 4, 2]
+    counts = chosen(scores, copies, 20_000)
+    weights = np.exp(0.45 * np.repeat(scores, copies))
+    assert stats.chisquare(counts, weights / weights.sum() * 20_000).pvalue > FALSE_ALARM
+
+
+class Words(Entropy):
+    """Entropy whose integers are the digits of a given number, 64 first."""
+
+    def __init__(self, digits):
+        super().__init__(0)
+        self.digits, self.used = digits, 0
+
+    def integer(self, bits):
+        self.used += bits
+        return (self.digits << 1000 >> (1640 - self.used)) & (2**bits - 1)
+
+
+def by_fractions(deficits, lengths, rate, digits):
+    """The index whose share holds digits / 2^640, by 400 decimal digits."""
+    weights = [
+        w * Decimal(-int(d) * rate.numerator / Decimal(rate.denominator)).exp()
+        for d, w in zip(deficits, lengths, strict=True)
+    ]
+    at, total = Decimal(digits) / 2**640, sum(weights)
+    return next(i for i, end in enumerate(accumulate(weights)) if at * total < end)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(1, 2**80)), min_size=1, max_size=12),
+    st.fractions(Fraction(1, 100), 3, max_denominator=1000),
+    st.integers(0, 2**640 - 1),
+)
+def test_doubles_enclosures_and_long_decimals_choose_alike(runs, rate, digits):
+    deficits, lengths = np.array([d for d, _ in runs], np.uint64), np.array([c for _, c in runs], object)
+    with localcontext(Context(prec=400)):
+        expected = by_fractions(deficits, lengths.tolist(), rate, digits)
+    assert noise._choose_run(deficits, lengths, rate, Words(digits)) == expected
+    quick = noise._invert_doubles(noise._log(lengths) - float(rate) * deficits, digits >> 576)
+    assert quick in (expected, None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(noise, "_invert_doubles", lambda weights, u: None)
+        assert noise._choose_run(deficits, lengths, rate, Words(digits)) == expected
+
+
+def test_doubles_decline_at_the_ends_of_shares():
+    """Two equal weights: digits within 2^-36 of one half do not decide, nor do they at the far end of a tail."""
+    equal = np.zeros(2)
+    for distance, decided in ((2**20, False), (2**30, True)):
+        assert (noise._invert_doubles(equal, 2**63 + distance) is not None) is decided
+        assert (noise._invert_doubles(equal, 2**63 - distance) is not None) is decided
+    assert noise._invert_doubles(np.array([0.0, -50.0]), 2**64 - 1) is None
+    assert noise._invert_doubles(np.array([-50.0, 0.0]), 0) is None
+    assert noise._invert_doubles(np.zeros(1), 2**64 - 1) == 0
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.integers(0, 5000), min_size=1, max_size=30), st.fractions(Fraction(1, 1000), 5), st.integers(70, 300)
+)
+def test_powers_enclose(gaps, rate, bits):
+    deficits = list(accumulate([0, *gaps]))
+    low, high = noise._powers(deficits, rate, bits)
+    with localcontext(Context(prec=300)):
+        for d, below, above in zip(deficits, low, high, strict=True):
+            exact = (Decimal(-d * rate.numerator) / Decimal(rate.denominator)).exp() * 2**bits
+            assert below <= exact <= above
+            assert above - below <= 4 * len(deficits) + 1
+
+
+def test_runs_longer_than_any_machine_number():
+    """2^200 candidates of score 0 are as likely as 2^203 of score -1 at rate ln 8; the lowest bit is fair."""
+    rate = math.log(8)
+    picks = [noise.exponential_choice([0, -1], 2 * rate, 1, Entropy(), [2**200, 2**203]) for _ in range(4000)]
+    first = sum(pick < 2**200 for pick in picks)
+    assert stats.binomtest(first, 4000, 0.5).pvalue > FALSE_ALARM
+    assert stats.binomtest(sum(pick & 1 for pick in picks), 4000, 0.5).pvalue > FALSE_ALARM
+    assert max(picks) < 2**200 + 2**203
+    assert noise.exponential_choice([0, 2**62], 1.0, 1, Entropy(), [2**2000, 1]) == 2**2000  # logs too large for exp
+
+
+@pytest.mark.parametrize("bound", [1, 3, 2**63 + 1, 2**64, 3 * 2**100])
+def test_uniform_integers_of_any_size(bound):
+    draws = [noise.uniform_integer(bound, Entropy()) for _ in range(3000)]
+    assert 0 <= min(draws) <= max(draws) < bound
+    thirds = np.bincount([3 * d // bound for d in draws], minlength=3)
+    if bound >= 3:
+        assert stats.chisquare(thirds).pvalue > FALSE_ALARM
+
+
+def test_a_uniform_integer_rejects_the_incomplete_block():
+    class Few(Entropy):
+        words = iter([2**66 - 1, 7])
+
+        def integer(self, bits):
+            assert bits == 66
+            return next(self.words)
+
+    assert noise.uniform_integer(3, Few(0)) == 1
+
+
 def test_permutations_are_uniform():
     source = Entropy()
     keys = [tuple(noise.permutation(3, source)) for _ in range(6000)]
@@ -222,6 +340,9 @@ def test_bad_arguments_are_refused():
         noise.randomized_response([3], 3, 1.0, Entropy())
     with pytest.raises(InvalidData, match="scores"):
         noise.exponential_choice([], 1.0, 1, Entropy())
+    for copies in ([1], [1, -1], [0, 0], [1.0, 2.0], [[1, 2]]):
+        with pytest.raises(InvalidData, match="copies"):
+            noise.exponential_choice([1, 2], 1.0, 1, Entropy(), copies)
 
 
 def test_large_scales_do_not_overflow_and_shapes_are_kept():

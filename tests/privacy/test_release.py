@@ -63,6 +63,16 @@ def test_a_mechanism_with_its_own_proof_charges_its_own_event(bound, event):
         release.charge(dp_event.NoOpDpEvent())
 
 
+def test_a_bound_is_charged_like_an_event():
+    with Release(Claim(ApproxDP(1.0, 1e-6)), "x") as release:
+        release.charge(ApproxDP(0.4, 1e-6))
+        release.choose([0, 1], sensitivity=1, epsilon=0.6)
+        with pytest.raises(ClaimViolated):
+            release.charge(ApproxDP(0.01, 0.0))
+    with pytest.raises(ClaimViolated), Release(Claim(ApproxDP(1.0, 1e-6)), "x") as release:
+        release.prepaid(ApproxDP(0.5, 2e-6))
+
+
 def test_sampled_events_are_charged_under_the_claims_neighbours():
     event = dp_event.PoissonSampledDpEvent(0.01, dp_event.GaussianDpEvent(4.0))
     with Release(Claim(ApproxDP(1.0, 1e-6)), "x") as release:
@@ -235,6 +245,8 @@ def test_randomized_response_and_choice():
     with Release(ONE, "x") as release:
         # The best score is ahead by 200 at epsilon 1, sensitivity 1: another wins with probability 2e^-100.
         assert release.choose([0, 200, 0], sensitivity=1, epsilon=1.0) == 1
+    with Release(ONE, "x") as release:
+        assert 2 <= release.choose([0, 200, 0], copies=[2, 5, 1], sensitivity=1, epsilon=1.0) < 7
 
 
 def test_a_mechanism_with_its_own_proof_draws_what_it_prepaid_and_only_while_the_release_is_open():

@@ -7,9 +7,11 @@ and Steinke 2020; exponential mechanism: McSherry and Talwar 2007. No floating-p
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from fractions import Fraction
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +27,7 @@ Number = int | float | Fraction
 LARGEST_SCALE = 2**50
 
 _CHUNK = 2**14  # values worked on at once: their random bits stay in the processor's cache
+_LARGEST_LOG = 700.0  # of a run's length: what exp takes
 _TAIL = 6  # the part of a geometric above its binary digits is nonzero with probability at most exp(-6)
 
 
@@ -255,11 +258,26 @@ def randomized_response(categories: ArrayLike, k: int, epsilon: float, entropy: 
     return np.where(kept, values, others)
 
 
-def exponential_choice(scores: ArrayLike, epsilon: float, sensitivity: Number, entropy: Entropy) -> int:
-    """Choose index i with probability proportional to exp(ε · score_i / (2 · sensitivity)), exactly.
+def uniform_integer(bound: int, entropy: Entropy) -> int:
+    """Draw one integer uniform on 0 .. bound-1, exactly, for a bound of any size.
 
-    Inversion: a uniform number's first digits fall between two cumulative weights that are known by enclosures; if they
-    do not decide, both get more digits.
+    64 bits beyond those of the bound: a second draw is needed with probability below 2^-64.
+    """
+    bits = bound.bit_length() + 64
+    limit = 2**bits - 2**bits % bound
+    while (drawn := entropy.integer(bits)) >= limit:
+        pass
+    return drawn % bound
+
+
+def exponential_choice(
+    scores: ArrayLike, epsilon: float, sensitivity: Number, entropy: Entropy, copies: ArrayLike | None = None
+) -> int:
+    """Choose a candidate with probability proportional to exp(ε · score / (2 · sensitivity)), exactly.
+
+    Inversion: the first digits of a uniform number fall into the share of one run of candidates. Doubles with a margin
+    decide nearly always; close to an end, cumulative weights that are known by enclosures do, with as many digits as it
+    takes.
 
     Parameters
     ----------
@@ -269,36 +287,117 @@ def exponential_choice(scores: ArrayLike, epsilon: float, sensitivity: Number, e
     sensitivity : int, float or Fraction
         How far neighbours can move a score; above 0.
     entropy : Entropy
+    copies : array_like of int, shape (k,), optional
+        Run lengths: score i belongs to copies[i] candidates in a row. Integers of any size, at least 0, not all 0. By
+        default each is 1.
+
+    Returns
+    -------
+    int
+        The candidate's number, counted from 0 through all runs.
 
     Raises
     ------
     InvalidData
-        If there is no score, or they are not integers in one dimension.
+        If there is no candidate, or scores and copies are not integers of one length.
     """
     values = np.asarray(scores)
     if values.ndim != 1 or not values.size or values.dtype.kind not in "iu":
         raise InvalidData("scores must be a nonempty sequence of integers")
     rate = Fraction(epsilon) / (2 * Fraction(sensitivity))
-    distinct, place = np.unique(values, return_inverse=True)
-    deficits = [(int(distinct[-1]) - int(score)) * rate for score in distinct]
-    bits, u = 128, entropy.integer(128)
-    while True:
-        digits = 20 + bits // 3
-        ends = [(Fraction(1), Fraction(1)) if d == 0 else enclose_exp(-d, digits) for d in deficits]
-        # Weights as whole multiples of 2^-bits: floors below, ceilings above.
-        low = list(accumulate(int(ends[i][0] * 2**bits // 1) for i in place))
-        high = list(accumulate(int(-(-ends[i][1] * 2**bits // 1)) for i in place))
-        chosen = _invert(low, high, u, bits)
+    if copies is None:
+        return _choose_run(_deficits(values), None, rate, entropy)
+    lengths = _run_lengths(copies, values.size)
+    kept = np.flatnonzero(lengths > 0)
+    run = int(kept[_choose_run(_deficits(values[kept]), lengths[kept], rate, entropy)])
+    before: int = sum(lengths[:run].tolist())
+    return before + uniform_integer(int(lengths[run]), entropy)
+
+
+def _run_lengths(copies: ArrayLike, k: int) -> NDArray[Any]:
+    lengths = np.asarray(copies)
+    whole = lengths.dtype.kind in "iu" or all(isinstance(c, int) for c in lengths.ravel().tolist())
+    if lengths.shape != (k,) or not whole or np.any(lengths < 0) or not np.any(lengths > 0):
+        raise InvalidData("copies must be as many integers as scores, none negative and not all 0")
+    return lengths
+
+
+def _deficits(values: NDArray[Any]) -> NDArray[np.uint64]:
+    """How far each score is below the best; the difference of any two int64 fits uint64, wrapped around or not."""
+    return np.asarray(values.max().astype(np.uint64) - values.astype(np.uint64))
+
+
+def _choose_run(deficits: NDArray[np.uint64], lengths: NDArray[Any] | None, rate: Fraction, entropy: Entropy) -> int:
+    """Choose i with probability proportional to lengths_i · exp(-rate · deficits_i); all lengths are positive."""
+    u = entropy.integer(64)
+    log_lengths = _log(lengths)
+    if lengths is None or np.max(log_lengths) < _LARGEST_LOG:
+        chosen = _invert_doubles(log_lengths - float(rate) * deficits, u)
         if chosen is not None:
             return chosen
-        u, bits = (u << bits) | entropy.integer(bits), 2 * bits
+    distinct, place = np.unique(deficits, return_inverse=True)
+    weights = [1] * len(deficits) if lengths is None else lengths.tolist()
+    bits, more = 64, 64 + sum(weights).bit_length()
+    while True:
+        u, bits = (u << more) | entropy.integer(more), bits + more
+        low, high = _powers(distinct.tolist(), rate, bits)
+        ends = [list(accumulate(side[i] * w for i, w in zip(place, weights, strict=True))) for side in (low, high)]
+        exact = _invert(ends[0], ends[1], u, bits)
+        if exact is not None:
+            return exact
+        more = bits
+
+
+def _log(lengths: NDArray[Any] | None) -> Any:
+    if lengths is None:
+        return 0.0
+    if lengths.dtype.kind in "iu":
+        return np.log(lengths)
+    return np.array([math.log(c) for c in lengths.tolist()])
+
+
+def _invert_doubles(log_weights: NDArray[np.float64], u: int) -> int | None:
+    """Find the index whose share of the weights holds a uniform number that starts with the 64 digits u, if clear.
+
+    Weights within e^-60 of the largest have an argument below 760 with an absolute error below 2^-40; all others
+    together weigh less than k · 2^-86. So cumulative weights are right to within the margin.
+    """
+    ends = np.cumsum(np.exp(log_weights - log_weights.max()))
+    at = u * 2.0**-64 * ends[-1]
+    place = int(np.searchsorted(ends[:-1], at, side="right"))
+    nearest = ends[max(place - 1, 0) : min(place + 1, len(ends) - 1)]
+    margin = ends[-1] * (2.0**-36 + len(ends) * 2.0**-50)
+    return place if np.all(np.abs(nearest - at) > margin) else None
+
+
+def _powers(deficits: list[int], rate: Fraction, bits: int) -> tuple[list[int], list[int]]:
+    """Floors and ceilings of exp(-rate · d) · 2^bits, up to a common factor, for increasing d.
+
+    Each is the one before times that of the gap, rounded outward; equal gaps share one exponential. What has become
+    smaller than 2^-bits stays in [0, 1].
+    """
+    low, high = [2**bits], [2**bits]
+    steps: dict[int, tuple[int, int]] = {}
+    for gap in (b - a for a, b in pairwise(deficits)):
+        if low[-1] == 0:
+            low.append(0)
+            high.append(high[-1])
+            continue
+        if gap not in steps:
+            ends = enclose_exp(-gap * rate, 20 + bits // 3)
+            steps[gap] = int(ends[0] * 2**bits // 1), int(-(-ends[1] * 2**bits // 1))
+        low.append(low[-1] * steps[gap][0] >> bits)
+        high.append(-(-high[-1] * steps[gap][1] >> bits))
+    return low, high
 
 
 def _invert(low: list[int], high: list[int], u: int, bits: int) -> int | None:
     """Find the index whose share of the cumulative weights holds [u, u+1) / 2^bits, if these digits decide."""
     # Surely below share i: (u+1) · total_high <= low_i · 2^bits. Surely not: u · total_low >= high_i · 2^bits.
-    sure = next((i for i, weight in enumerate(low) if (u + 1) * high[-1] <= weight << bits), None)
-    possible = next((i for i, weight in enumerate(high) if u * low[-1] < weight << bits), None)
+    # Below the last share is everything.
+    last = len(low) - 1
+    sure = bisect_left(low, -(-(u + 1) * high[-1] >> bits), hi=last)
+    possible = bisect_right(high, u * low[-1] >> bits, hi=last)
     return sure if sure == possible else None
 
 

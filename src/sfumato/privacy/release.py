@@ -24,6 +24,7 @@ from sfumato.errors import ClaimViolated, InvalidClaim, InvalidData
 from sfumato.privacy import ledger as ledgers
 from sfumato.privacy import noise
 from sfumato.privacy.accounting import Cost, cost_of
+from sfumato.privacy.bounds import FormalBound
 from sfumato.privacy.claim import Claim
 from sfumato.privacy.entropy import Entropy
 from sfumato.privacy.grid import default_granularity, from_grid, grid_sensitivity, to_grid
@@ -79,7 +80,7 @@ class Release:
         self.claim = claim if seed is None else replace(claim, void=REPRODUCIBLE)
         self.purpose = purpose
         self.receipt: ledgers.Receipt | None = None
-        self.events: list[dp_event.DpEvent] = []
+        self.events: list[dp_event.DpEvent | FormalBound] = []
         self._seed = seed
         self._spent = Cost.zero()
         self._entropy: Entropy | None = None
@@ -106,8 +107,8 @@ class Release:
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise ClaimViolated("a release cannot be copied or pickled: its draws are paid for once")
 
-    def charge(self, event: dp_event.DpEvent) -> None:
-        """State the cost of a mechanism whose proof is its own, before it runs.
+    def charge(self, event: dp_event.DpEvent | FormalBound) -> None:
+        """State the cost of a mechanism whose proof is its own, before it runs: as an event, or as a bound.
 
         Raises
         ------
@@ -258,24 +259,33 @@ class Release:
         event = dp_event.DiscreteLaplaceDpEvent(float(epsilon), 1)
         return self._draw(event, lambda e: noise.randomized_response(integers, k, epsilon, e))
 
-    def choose(self, scores: ArrayLike, *, sensitivity: float, epsilon: float) -> int:
-        """Choose an index with probability proportional to exp(epsilon · score / (2 · sensitivity)).
+    def choose(self, scores: ArrayLike, *, sensitivity: float, epsilon: float, copies: ArrayLike | None = None) -> int:
+        """Choose a candidate with probability proportional to exp(epsilon · score / (2 · sensitivity)).
 
-        Neighbours change each score by at most `sensitivity`.
+        Neighbours change each candidate's score by at most `sensitivity`. Candidates that follow one another with
+        equal scores may be given as runs, which serves public grids of any size; runs of neighbours may differ, as
+        long as the number of candidates and the bound on each one's score hold.
 
         Parameters
         ----------
         scores : array_like of int, shape (k,)
         sensitivity, epsilon : float
             Positive.
+        copies : array_like of int, shape (k,), optional
+            Run lengths: score i is that of copies[i] candidates in a row. Of any size, at least 0, not all 0.
+
+        Returns
+        -------
+        int
+            Number of the candidate, from 0 through all runs.
         """
         integers = _integers(scores)
         exact = _positive("sensitivity", sensitivity)
         _positive("epsilon", epsilon)
         event = dp_event.DiscreteLaplaceDpEvent(float(epsilon), 1)
-        return self._draw(event, lambda e: noise.exponential_choice(integers, epsilon, exact, e))
+        return self._draw(event, lambda e: noise.exponential_choice(integers, epsilon, exact, e, copies))
 
-    def prepaid(self, event: dp_event.DpEvent) -> PrepaidNoise:
+    def prepaid(self, event: dp_event.DpEvent | FormalBound) -> PrepaidNoise:
         """Charge a mechanism whose proof is its own as a whole, and return the noise that it may draw.
 
         For sparse vector, tree aggregation and sampled training, whose draws cost together what `event` says and

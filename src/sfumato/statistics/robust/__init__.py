@@ -1,0 +1,62 @@
+"""Robust statistics made private, and private ones shown robust.
+
+For analysts of one number a record, or of a regression of few coefficients. Asi, Ullman and Zakynthinou, "From
+Robustness to Privacy and Back" (ICML 2023, arXiv 2302.01855).
+"""
+
+from sfumato.statistics.robust.back import robustness_of
+from sfumato.statistics.robust.depth import check_sensitivity
+from sfumato.statistics.robust.finite import DPPrincipalDirection, FiniteRange
+from sfumato.statistics.robust.functions import (
+    private_direction,
+    private_mean,
+    private_median,
+    private_quantile,
+    private_regression,
+    private_scale,
+)
+from sfumato.statistics.robust.location import DPMedian, DPQuantile, DPTrimmedMean, DPWinsorizedMean
+from sfumato.statistics.robust.reach import (
+    InterquantileRange,
+    LStatistic,
+    Reach,
+    interquartile_range,
+    median,
+    quantile,
+    trimmed_mean,
+    winsorized_mean,
+)
+from sfumato.statistics.robust.regression import DPDepthRegression
+from sfumato.statistics.robust.rings import Rings, withstand
+from sfumato.statistics.robust.scale import DPScale
+from sfumato.statistics.robust.transform import RobustToPrivate
+
+__all__ = [
+    "DPDepthRegression",
+    "DPMedian",
+    "DPPrincipalDirection",
+    "DPQuantile",
+    "DPScale",
+    "DPTrimmedMean",
+    "DPWinsorizedMean",
+    "FiniteRange",
+    "InterquantileRange",
+    "LStatistic",
+    "Reach",
+    "Rings",
+    "RobustToPrivate",
+    "check_sensitivity",
+    "interquartile_range",
+    "median",
+    "private_direction",
+    "private_mean",
+    "private_median",
+    "private_quantile",
+    "private_regression",
+    "private_scale",
+    "quantile",
+    "robustness_of",
+    "trimmed_mean",
+    "winsorized_mean",
+    "withstand",
+]
