@@ -168,11 +168,7 @@ class _Stack:
 
 def _stacks(silos: tuple[Silo, ...], unit: Unit, records: int) -> list[_Stack]:
     if unit == "record":
-        ones = [np.ones(len(silo), dtype=np.int64) for silo in silos]
-        return [
-            _Stack(silo.record, silo.x[:, np.newaxis], silo.y[:, np.newaxis], one[:, np.newaxis] * 1.0, 0 * one, one)
-            for silo, one in zip(silos, ones, strict=True)
-        ]
+        return [_one_each(silo) for silo in silos]
     units = [np.unique(silo.subject, return_inverse=True) for silo in silos]
     highest = max((int(ids[-1]) for ids, _ in units if len(ids)), default=0)
     seen = np.zeros(highest + 1, dtype=np.int64)
@@ -186,14 +182,20 @@ def _stacks(silos: tuple[Silo, ...], unit: Unit, records: int) -> list[_Stack]:
     ]
 
 
+def _one_each(silo: Silo) -> _Stack:
+    ones = np.ones(len(silo), dtype=np.int64)
+    return _Stack(silo.record, silo.x[:, np.newaxis], silo.y[:, np.newaxis], np.ones((len(silo), 1)), 0 * ones, ones)
+
+
 def _padded(silo: Silo, ids: Ints, place: Ints, rank: Ints, holders: Ints, records: int) -> _Stack:
     """Put each record in the slot of its own number: no slot depends on another record."""
     slot = silo.record % records
     x = np.zeros((len(ids), records, silo.x.shape[1]))
     y = np.zeros((len(ids), records), dtype=np.int64)
-    weights = np.zeros((len(ids), records))
+    weights: Floats = np.zeros((len(ids), records))
     x[place, slot], y[place, slot], weights[place, slot] = silo.x, silo.y, 1.0
-    return _Stack(ids, x, y, np.asarray(weights / weights.sum(axis=1, keepdims=True)), rank, holders)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return _Stack(ids, x, y, weights, rank, holders)
 
 
 def _variance(plan: Plan) -> Fraction:
