@@ -72,7 +72,7 @@ class _SampledGaussian:
     clip: float = 1.0
     rate: float = 0.2
 
-    def _check(self) -> None:
+    def _claim(self, unit: Unit, trust: Trust, *assumptions: str) -> Claim:
         for name in ("epsilon", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InvalidClaim(f"{name} must be finite and above 0")
@@ -80,12 +80,10 @@ class _SampledGaussian:
             raise InvalidClaim("delta must lie strictly between 0 and 1")
         if not 0 < self.rate <= 1:
             raise InvalidClaim("rate must be above 0 and at most 1")
+        return Claim(ApproxDP(self.epsilon, self.delta), unit=unit, trust=trust, assumptions=assumptions)
 
     def _sampled_steps(self, local_epochs: int) -> int:
         return local_epochs * math.ceil(1 / self.rate)
-
-    def _claim(self, unit: Unit, trust: Trust, *assumptions: str) -> Claim:
-        return Claim(ApproxDP(self.epsilon, self.delta), unit=unit, trust=trust, assumptions=assumptions)
 
 
 @dataclass(frozen=True)
@@ -108,17 +106,19 @@ class ItemDP(_SampledGaussian):
         Of the Poisson sampling, in (0, 1].
     """
 
-    def plan(self, federation: FederationConfig, rounds: int, local_epochs: int) -> Plan:
-        """Calibrate the noise; raises InvalidClaim if a parameter is out of range or ε out of reach."""
-        self._check()
-        steps = self._sampled_steps(local_epochs)
-        slots = federation.subjects * federation.records
-        claim = self._claim(
+    def claim(self, federation: FederationConfig) -> Claim:
+        """What it promises there; raises InvalidClaim if a parameter is out of range."""
+        return self._claim(
             "record",
             "silo",
             "no record lies in two silos",
-            f"a subject has up to {federation.records} records, for which group privacy holds and not this bound",
+            f"a subject with up to {federation.records} records has what group privacy leaves, not this bound",
         )
+
+    def plan(self, federation: FederationConfig, rounds: int, local_epochs: int) -> Plan:
+        """Calibrate the noise; raises InvalidClaim if a parameter is out of range or ε out of reach."""
+        claim, steps = self.claim(federation), self._sampled_steps(local_epochs)
+        slots = federation.subjects * federation.records
         return _plan(self, claim, rounds, steps, 1, slots / 2 / federation.silos, slots, federation.records)
 
 
@@ -157,23 +157,24 @@ class SubjectDP(_SampledGaussian):
     max_silos: int = 1
     shared_pseudonyms: bool = True
 
-    def plan(self, federation: FederationConfig, rounds: int, local_epochs: int) -> Plan:
-        """Calibrate the noise; raises InvalidClaim if a parameter is out of range or ε out of reach."""
-        self._check()
+    def claim(self, federation: FederationConfig) -> Claim:
+        """What it promises there; raises InvalidClaim if a parameter is out of range or pseudonyms are missing."""
         given = self.max_silos
         if isinstance(given, bool) or not isinstance(given, (int, np.integer)) or given < 1:
             raise InvalidClaim("max_silos must be a whole number, at least 1")
-        each = min(int(given), federation.silos)
-        if each < federation.silos and not self.shared_pseudonyms:
+        if given >= federation.silos:
+            return self._claim("subject", "silo", "each silo knows which of its records are one subject's")
+        if not self.shared_pseudonyms:
             raise InvalidClaim(
                 "without pseudonyms that the silos share nobody can hold a subject to max_silos silos: "
                 "set max_silos to the number of silos, or promise nothing about subjects"
             )
-        known = "each silo knows which of its records are one subject's"
-        if each < federation.silos:
-            known = "a subject has the same pseudonym in every silo"
-        steps = self._sampled_steps(local_epochs)
-        claim = self._claim("subject", "silo", known)
+        return self._claim("subject", "silo", "a subject has the same pseudonym in every silo")
+
+    def plan(self, federation: FederationConfig, rounds: int, local_epochs: int) -> Plan:
+        """Calibrate the noise; raises InvalidClaim if a parameter is out of range or ε out of reach."""
+        claim, steps = self.claim(federation), self._sampled_steps(local_epochs)
+        each = min(int(self.max_silos), federation.silos)
         expected = federation.subjects / 2 * each / federation.silos
         return _plan(self, claim, rounds, steps, each, expected, federation.subjects, federation.records)
 
@@ -196,12 +197,13 @@ class SiloDP(_SampledGaussian):
         Of the Poisson sampling of silos, in (0, 1].
     """
 
+    def claim(self, federation: FederationConfig) -> Claim:
+        """What it promises there; raises InvalidClaim if a parameter is out of range."""
+        return self._claim("silo", "central", "a subject whose records lie in several silos is not covered")
+
     def plan(self, federation: FederationConfig, rounds: int, local_epochs: int) -> Plan:
         """Calibrate the noise; raises InvalidClaim if a parameter is out of range or ε out of reach."""
-        self._check()
-        said = "a subject is covered only if all its records lie in one silo"
-        claim = self._claim("silo", "central", said)
-        return _plan(self, claim, rounds, 1, 1, federation.silos, federation.silos, federation.records)
+        return _plan(self, self.claim(federation), rounds, 1, 1, federation.silos, federation.silos, federation.records)
 
 
 def sampled_gaussian(rate: float, sigma: float, count: int) -> dp_event.DpEvent:

@@ -138,7 +138,7 @@ def train(
         If an active ledger has too little left.
     """
     config = TrainingConfig() if config is None else config
-    sizes = (federation.config.dimension, *config.hidden, federation.config.classes)
+    sizes = network_sizes(federation, config)
     silos = capped(federation.silos, config.record_cap, federation.config.records)
     start = initial(sizes, np.random.default_rng([random_state, 0]))
     if privacy is None:
@@ -157,6 +157,11 @@ def train(
 
         thetas = private_rounds(plan, silos, sizes, start, config.learning_rate, config.weight_decay, noise, local)
         return _gathered(sizes, start, thetas, release.claim, plan.sigma, keep_checkpoints)
+
+
+def network_sizes(federation: Federation, config: TrainingConfig) -> tuple[int, ...]:
+    """Features, hidden widths and classes of the network that a federation trains."""
+    return (federation.config.dimension, *config.hidden, federation.config.classes)
 
 
 def local_training(
