@@ -1,5 +1,6 @@
 """Contracts of `sfumato.attacks.subject_membership`: its three protections, on steps whose outputs are coupled."""
 
+import contextlib
 import functools
 
 import numpy as np
@@ -52,16 +53,22 @@ def neighbours(unit):
     return draw
 
 
-def run(privacy, data, training):
-    """Train once; what the event costs is looked up, since it is always the same."""
+@contextlib.contextmanager
+def costs_looked_up():
+    """Compute what an event costs once: it takes longer than a small training."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(release, "cost_of", _cost)
-        train(data, training, privacy=privacy)
+        yield
 
 
 @functools.lru_cache
 def _cost(*arguments):
     return cost_of(*arguments)
+
+
+def run(privacy, data, training):
+    with costs_looked_up():
+        train(data, training, privacy=privacy)
 
 
 def noisy(privacy, data, n):

@@ -95,14 +95,14 @@ def unit_gradients(
     delta = softmax(h @ w + b)
     delta[(*np.indices(y.shape, sparse=True), y)] -= 1.0
     delta *= weights[..., np.newaxis]
-    gradients = np.empty((len(x), len(theta)))
+    gradients, ones = np.empty((len(x), len(theta))), np.ones((1, x.shape[1]))
     end = len(theta)
     for i in range(len(layers) - 1, -1, -1):
         w, b = layers[i]
         start = end - w.size - b.size
         product = np.swapaxes(inputs[i], 1, 2) @ delta
         gradients[:, start : start + w.size] = product.reshape(len(x), w.size)
-        gradients[:, start + w.size : end] = delta.sum(axis=1)
+        gradients[:, start + w.size : end] = (ones @ delta)[:, 0]
         if i:
             delta = (delta @ w.T) * (inputs[i] > 0)
             if dropout:

@@ -51,7 +51,8 @@ def clipped_to_grid(vectors: Floats, clip: float) -> Ints:
     ndarray of int64, shape (units, n)
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        norms = np.sqrt(np.einsum("up,up->u", vectors, vectors))
+        # One product of BLAS a row, so that no bit of a row's norm depends on the other rows.
+        norms = np.sqrt((vectors[:, np.newaxis] @ vectors[:, :, np.newaxis])[:, 0, 0])
         whole = np.trunc(vectors * (GRANULES / np.maximum(norms, clip))[:, np.newaxis])
         sound = np.einsum("up,up->u", whole, whole) <= float(GRANULES) ** 2  # False for NaN
     whole[~sound] = 0.0
