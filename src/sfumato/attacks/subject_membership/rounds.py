@@ -32,13 +32,13 @@ from sfumato.privacy.release import PrepaidNoise
 #: Granules to the clipping norm. The noise is that many times z, and rounding costs a coordinate one granule.
 GRANULES = 2**16
 
-_AT_ONCE = 4_000_000  # floats of gradients held at a time
+_AT_ONCE = 2**18  # floats of gradients held at a time: what a core's cache holds
 
 
-def clipped_to_grid(vectors: Floats, clip: float) -> Ints:
+def clipped_to_grid(vectors: Floats, clip: float) -> Floats:
     """Clip each row to L2 norm `clip` and round it towards zero to granules of clip / GRANULES.
 
-    The squared length of every row of integers is at most GRANULES², exactly: whole numbers of this size add up
+    The squared length of every row of whole numbers is at most GRANULES², exactly: whole numbers of this size add up
     without error in doubles. A row that is not finite becomes 0, as would one that rounding had made too long.
 
     Parameters
@@ -48,15 +48,22 @@ def clipped_to_grid(vectors: Floats, clip: float) -> Ints:
 
     Returns
     -------
-    ndarray of int64, shape (units, n)
+    ndarray of float64, shape (units, n)
+        Whole numbers: multiples of the granule.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         # One product of BLAS a row, so that no bit of a row's norm depends on the other rows.
-        norms = np.sqrt((vectors[:, np.newaxis] @ vectors[:, :, np.newaxis])[:, 0, 0])
-        whole = np.trunc(vectors * (GRANULES / np.maximum(norms, clip))[:, np.newaxis])
-        sound = np.einsum("up,up->u", whole, whole) <= float(GRANULES) ** 2  # False for NaN
+        norms = np.sqrt(_squares(vectors))
+        whole = vectors * (GRANULES / np.maximum(norms, clip))[:, np.newaxis]
+        np.trunc(whole, out=whole)
+        sound = _squares(whole) <= float(GRANULES) ** 2  # False for NaN
     whole[~sound] = 0.0
-    return np.asarray(whole, dtype=np.int64)
+    return whole
+
+
+def _squares(rows: Floats) -> Floats:
+    """Squared length of each row."""
+    return np.asarray((rows[:, np.newaxis] @ rows[:, :, np.newaxis])[:, 0, 0])
 
 
 def private_rounds(
@@ -103,10 +110,10 @@ def _silos_update(
     round_: int,
 ) -> Floats:
     """The mean clipped update of sampled silos, with noise."""
-    total = np.zeros(len(theta), dtype=np.int64)
+    total = np.zeros(len(theta))
     for k in np.flatnonzero(noise.bernoulli(Fraction(plan.rate), n_silos)):
         total += clipped_to_grid((local(theta, int(k), round_) - theta)[np.newaxis], plan.clip)[0]
-    noisy = noise.discrete_gaussian(total, l2_sensitivity=GRANULES, sigma2=_variance(plan))
+    noisy = noise.discrete_gaussian(total.astype(np.int64), l2_sensitivity=GRANULES, sigma2=_variance(plan))
     return np.asarray(noisy * (plan.clip / GRANULES / (plan.rate * plan.expected)))
 
 
@@ -157,14 +164,14 @@ class _Stack:
 
     def sum_of_gradients(self, sampled: Bools, sizes: tuple[int, ...], theta: Floats, clip: float) -> Ints:
         """Sum, in granules, of the sampled units' clipped gradients."""
-        total = np.zeros(len(theta), dtype=np.int64)
+        total = np.zeros(len(theta))
         rows, each = np.flatnonzero(sampled), max(1, _AT_ONCE // len(theta))
         for first in range(0, len(rows), each):
             part = rows[first : first + each]
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # theta is public, and may diverge
                 gradients = unit_gradients(sizes, theta, self.x[part], self.y[part], self.weights[part])
             total += clipped_to_grid(gradients, clip).sum(axis=0)
-        return total
+        return total.astype(np.int64)  # whole numbers below 2^53: no sum was rounded
 
 
 def _stacks(silos: tuple[Silo, ...], unit: Unit, records: int) -> list[_Stack]:
