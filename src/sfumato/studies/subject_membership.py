@@ -287,6 +287,9 @@ def _picture(protected: dict[str, Outcome], swept: pd.DataFrame) -> Any:
         left.scatter(
             [e.accuracy for _, e in points], [e.area for _, e in points], c=colour, marker=marker, label=kind, zorder=3
         )
+        for name, each in points:
+            label = name.partition(", ")[2]  # without the unit
+            left.annotate(label, (each.accuracy, each.area), (-5, 5), textcoords="offset points", ha="right", size=7)
     left.axhline(0.5, color="0.6", linestyle="--")
     left.set_xlabel("test accuracy of the model")
     left.set_ylabel("AUC of the attack (area)")

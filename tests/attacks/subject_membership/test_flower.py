@@ -3,11 +3,13 @@
 import contextlib
 import itertools
 import os
+import sys
 
 import numpy as np
 import pytest
 
 from sfumato.attacks.subject_membership import FederationConfig, TrainingConfig, make_federation, train
+from sfumato.errors import MissingExtra
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 pytest.importorskip("flwr")
@@ -93,3 +95,11 @@ def test_messages_need_an_identity():
     """If this fails, Flower's internals have changed, and `identity` above may no longer be needed."""
     with pytest.raises(RuntimeError, match="TaskIdentity"):
         Message(RecordDict(), dst_node_id=1, message_type="train")
+
+
+def test_without_flower_the_extra_is_named(monkeypatch):
+    federation, config = make_federation(FederationConfig(subjects=4, records=1)), TrainingConfig(rounds=1)
+    monkeypatch.setitem(sys.modules, "flwr.app", None)
+    for build in (client_app, lambda *parts: server_app(*parts, keep=print)):
+        with pytest.raises(MissingExtra, match="federation"):
+            build(federation, config)
