@@ -33,6 +33,8 @@ class Draw:
             return np.sqrt((gap**2).sum()) / float(self.declared["l2_sensitivity"])
         if self.kind == "randomized_response":  # one unit owns one entry, whatever it changes to
             return float((gap > 0).sum())
+        if self.kind == "bernoulli":  # it hides nothing
+            return 0.0
         return gap.max() / float(self.declared["sensitivity"])
 
 
@@ -74,7 +76,8 @@ def _record(run, data, rng, forced=None):
             patch.setattr(scope, "discrete_gaussian", recording("discrete_gaussian", noisy))
         patch.setattr(Release, "randomized_response", recording("randomized_response", lambda values: values))
         patch.setattr(Release, "choose", choose)
-        patch.setattr(PrepaidNoise, "discrete_laplace", recording("discrete_laplace", noisy))
+        coins = recording("bernoulli", lambda nothing: rng.random(nothing.shape) < 0.5)
+        patch.setattr(PrepaidNoise, "bernoulli", lambda self, p, size: coins(self, np.zeros(size), p=p))
         run(data)
     return draws
 
@@ -82,8 +85,8 @@ def _record(run, data, rng, forced=None):
 @contextlib.contextmanager
 def captured(into):
     """Append what each draw of a release lets out: all that anybody outside can compute from."""
+    names = ("discrete_laplace", "discrete_gaussian", "randomized_response", "choose")
     with pytest.MonkeyPatch.context() as patch:
-        names = ("discrete_laplace", "discrete_gaussian", "randomized_response", "choose")
         for scope, name in [(Release, name) for name in names] + [(PrepaidNoise, name) for name in names[:2]]:
 
             def draw(self, *values, original=getattr(scope, name), **declared):

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from sfumato.attacks.bayesian_audit.intervals import AttackCounts, EpsilonPosterior, epsilon_interval
-from sfumato.attacks.bayesian_audit.one_run import one_run_epsilon
+from sfumato.attacks.bayesian_audit.one_run import best_guesses
 from sfumato.errors import InvalidClaim, InvalidData
 from sfumato.evidence import Evidence, Verdict
 from sfumato.privacy.bounds import FORMAL
@@ -31,8 +31,6 @@ Mode = Literal["independent runs", "one run", "pooled"]
 Train = Callable[[Bools, int], Any]
 #: Scores each canary on a trained model, shape (m,): higher where it looks included.
 Score = Callable[[Any], npt.ArrayLike]
-
-_GUESS_SHARES = (0.1, 0.3, 1.0)  # of the canaries of one run, extremes first; alpha is divided among them
 
 
 @dataclass(frozen=True)
@@ -194,19 +192,8 @@ def _independent(scores: Floats, included: Bools, delta: float, alpha: float) ->
 
 
 def _one_run(scores: Floats, included: Bools, delta: float, alpha: float) -> tuple[float, AttackCounts]:
-    """Best of a few numbers of guesses, fixed beforehand: half of them on the top scores, half on the lowest."""
-    m, order = len(scores), np.argsort(scores, kind="stable")
-    best: tuple[float, AttackCounts] | None = None
-    for share in _GUESS_SHARES:
-        each = max(1, int(share * m) // 2)
-        picked = np.concatenate([order[:each], order[m - each :]])
-        guess = np.repeat([False, True], each)
-        correct = int((included[picked] == guess).sum())
-        found = one_run_epsilon(m, 2 * each, correct, delta, alpha / len(_GUESS_SHARES))
-        if best is None or found > best[0]:
-            best = found, _count(guess, included[picked])
-    assert best is not None
-    return best
+    eps, picked, guess = best_guesses(scores, included, delta, alpha)
+    return eps, _count(guess, included[picked])
 
 
 def _pooled(scores: Floats, included: Bools, delta: float, alpha: float) -> tuple[float, AttackCounts]:

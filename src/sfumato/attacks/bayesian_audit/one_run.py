@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 from scipy import optimize, special, stats
 
 from sfumato.errors import InvalidData
 
 _REACH = 60.0  # standard deviations below the mode after which a binomial tail is below any double
 _MOST_EPSILON = 100.0
+_GUESS_SHARES = (0.1, 0.3, 1.0)  # of the canaries of one run, extremes first; alpha is divided among them
 
 
 def one_run_pvalue(m: int, guesses: int, correct: int, epsilon: float, delta: float) -> float:
@@ -87,6 +89,43 @@ def one_run_epsilon(m: int, guesses: int, correct: int, delta: float, alpha: flo
         high *= 2
     found = float(optimize.bisect(excess, 0.0, high, xtol=1e-9))
     return max(0.0, found - 1e-9)  # the side on which the test refutes
+
+
+def best_guesses(
+    scores: npt.NDArray[np.float64], included: npt.NDArray[np.bool_], delta: float, alpha: float = 0.05
+) -> tuple[float, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Bound ε from scores: the best of a few numbers of guesses that are fixed beforehand.
+
+    Half of the guesses name the top scores included, half the lowest left out; alpha is divided among the numbers.
+    Equal scores keep their order, which must then not depend on who is included.
+
+    Parameters
+    ----------
+    scores : ndarray of float64, shape (m,)
+        Higher where a canary looks included.
+    included : ndarray of bool, shape (m,)
+    delta : float
+    alpha : float, default 0.05
+
+    Returns
+    -------
+    epsilon : float
+        Lower bound; 0 if none.
+    picked : ndarray of int64
+        The canaries that it guesses about.
+    guess : ndarray of bool
+        What it takes them for.
+    """
+    m, order = len(scores), np.argsort(scores, kind="stable")
+    best = -1.0, order[:0], np.zeros(0, dtype=np.bool_)
+    for share in _GUESS_SHARES:
+        each = max(1, int(share * m) // 2)
+        picked = np.concatenate([order[:each], order[m - each :]])
+        guess = np.repeat([False, True], each)
+        correct = int((included[picked] == guess).sum())
+        found = one_run_epsilon(m, 2 * each, correct, delta, alpha / len(_GUESS_SHARES))
+        best = max(best, (found, picked, guess), key=lambda each: each[0])
+    return best
 
 
 def _check(m: int, guesses: int, correct: int, delta: float) -> None:
