@@ -6,16 +6,12 @@ For privacy engineers; every protection of sfumato is audited through it. Zanell
 
 from sfumato.attacks.bayesian_audit.auditor import Auditor
 from sfumato.attacks.bayesian_audit.canaries import CanaryGame, CanaryReport
+from sfumato.attacks.bayesian_audit.counts import AttackCounts
 from sfumato.attacks.bayesian_audit.fdp import fdp_one_run, gaussian_epsilon, gaussian_mu
-from sfumato.attacks.bayesian_audit.intervals import (
-    AttackCounts,
-    EpsilonPosterior,
-    Interval,
-    epsilon_interval,
-    epsilon_intervals,
-)
+from sfumato.attacks.bayesian_audit.intervals import Interval, epsilon_interval, epsilon_intervals
 from sfumato.attacks.bayesian_audit.one_run import one_run_epsilon, one_run_pvalue
 from sfumato.attacks.bayesian_audit.pairs import local_pairs, table_pairs, vector_pairs
+from sfumato.attacks.bayesian_audit.posterior import EpsilonPosterior
 from sfumato.attacks.bayesian_audit.power import largest_epsilon, trials_to_refute
 from sfumato.attacks.bayesian_audit.report import AuditReport
 from sfumato.attacks.bayesian_audit.statdp import statdp_pvalues

@@ -16,8 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from sfumato.attacks.bayesian_audit.intervals import AttackCounts, EpsilonPosterior, epsilon_interval
+from sfumato.attacks.bayesian_audit.counts import AttackCounts
+from sfumato.attacks.bayesian_audit.intervals import epsilon_interval
 from sfumato.attacks.bayesian_audit.one_run import one_run_epsilon
+from sfumato.attacks.bayesian_audit.posterior import EpsilonPosterior
 from sfumato.errors import InvalidClaim, InvalidData
 from sfumato.evidence import Evidence, Verdict
 from sfumato.privacy.bounds import FORMAL

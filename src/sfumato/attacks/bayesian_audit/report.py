@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from sfumato.attacks.bayesian_audit.counts import AttackCounts
 from sfumato.attacks.bayesian_audit.events import Event
-from sfumato.attacks.bayesian_audit.intervals import AttackCounts, EpsilonPosterior
+from sfumato.attacks.bayesian_audit.posterior import EpsilonPosterior
 from sfumato.attacks.bayesian_audit.power import (
     Profile,
     can_refute,
