@@ -105,16 +105,13 @@ class EpsilonPosterior:
             raise InvalidData("p must lie strictly between 0 and 1")
         wanted, epsilon = special.ndtri(p), self._guess(p)
         low, high = np.zeros(len(p)), np.full(len(p), np.inf)
-        done = np.zeros(len(p), dtype=np.bool_)
-        if self.delta > 0:
-            done = 1.0 - self._beyond(np.zeros(1))[0] >= p
-            epsilon[done] = 0.0
-        for _ in range(_MOST_STEPS):
-            if done.all():
-                break
-            left = np.flatnonzero(~done)
+        above, density = self._beyond(np.append(epsilon, 0.0))
+        at_zero = 1.0 - above[-1] >= p
+        epsilon[at_zero] = 0.0
+        left = np.flatnonzero(~at_zero)
+        above, density = above[left], density[left]
+        for _ in range(_MOST_STEPS if len(left) else 0):
             now = epsilon[left]
-            above, density = self._beyond(now)
             found = np.where(above < 0.5, -special.ndtri(above), special.ndtri(1.0 - above))
             short = wanted[left] - found
             low[left] = np.where(short > 0, now, low[left])
@@ -127,7 +124,11 @@ class EpsilonPosterior:
             within = (below <= after) & (after <= np.where(np.isfinite(over), over, 2 * below + 1))
             epsilon[left] = np.where(within, after, np.where(np.isfinite(over), (below + over) / 2, 2 * below + 1))
             # Newton's next error is about this step squared, in units of the posterior's deviation, 1 / slope.
-            done[left] = (within & (step**2 * np.maximum(slope, 1) < _TOLERANCE)) | (over - below <= _TOLERANCE * below)
+            done = (within & (step**2 * np.maximum(slope, 1) < _TOLERANCE)) | (over - below <= _TOLERANCE * below)
+            left = left[~done]
+            if not len(left):
+                break
+            above, density = self._beyond(epsilon[left])
         return epsilon
 
     def _guess(self, p: Floats) -> Floats:
