@@ -8,6 +8,4 @@ WITHOUT_A_FORMAL_CLAIM = {
     "AuditReport": "the result of an audit",
     "CanaryReport": "the result of an audit",
     "Auditor": "an attack",
-    "GradientCanary": "an attack",
-    "TimingReport": "what a clock said",
 }
