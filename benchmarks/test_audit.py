@@ -22,11 +22,20 @@ from sfumato.privacy.bounds import PureDP
 from sfumato.privacy.claim import Claim
 
 README = AttackCounts(487, 0, 512, 1)  # the published code's own example, "about 5 minutes"
+GOLDEN = [
+    (487, 0, 512, 1),
+    (100, 0, 0, 100),
+    (80, 20, 10, 90),
+    (100, 400, 100, 400),
+    (997, 3, 500, 500),
+    (500_000, 0, 500, 499_500),
+    (500_000, 500_000, 497_000, 503_000),
+]
 
 
-@pytest.mark.parametrize("counts", [README, AttackCounts(500_000, 500_000, 497_000, 503_000)])
+@pytest.mark.parametrize("counts", GOLDEN)
 def test_one_interval(benchmark, counts):
-    benchmark(epsilon_interval, counts, 1e-5)
+    benchmark(epsilon_interval, AttackCounts(*counts), 1e-5)
 
 
 def test_thousand_tables(benchmark):
@@ -72,25 +81,40 @@ def by_double_quadrature(epsilon):
 
 
 def test_intervals_beside_privacy_estimates(capsys):
-    """The published package, where it is installed (`pip install --no-deps privacy-estimates==0.1.0.post1`)."""
+    """The published package, where it is installed, table by table.
+
+    `pip install --no-deps privacy-estimates==0.1.0.post1`, and `pip install multimethod pydantic-cli statsmodels`.
+    """
     peer = pytest.importorskip("privacy_estimates", reason="privacy-estimates is not installed")
-    theirs, ours = 0.0, 0.0
-    for tp, fn, fp, tn in ((487, 0, 512, 1), (80, 20, 10, 90), (100, 400, 100, 400), (997, 3, 500, 500)):
+    ratios = []
+    for counts in GOLDEN:
+        tp, fn, fp, tn = counts
+        fast = _best_of(lambda counts=counts: epsilon_interval(AttackCounts(*counts), 1e-5, 0.1))
+        found = epsilon_interval(AttackCounts(*counts), 1e-5, 0.1)
         start = time.perf_counter()
-        low, high = peer.compute_eps_lo_hi(
-            count=peer.AttackResults(TP=tp, FN=fn, FP=fp, TN=tn), delta=1e-5, alpha=0.1, method="joint-beta"
-        )
-        slow = time.perf_counter() - start
-        start = time.perf_counter()
-        for _ in range(20):
-            found = epsilon_interval(AttackCounts(tp, fn, fp, tn), 1e-5, 0.1)
-        fast = (time.perf_counter() - start) / 20
-        assert (found.lower, found.upper) == pytest.approx((low, high), abs=0.03)  # its tolerance is 0.01
-        theirs, ours = theirs + slow, ours + fast
+        try:
+            results = peer.AttackResults(TP=tp, FN=fn, FP=fp, TN=tn)
+            ends = peer.compute_eps_lo_hi(count=results, delta=1e-5, alpha=0.1, method="joint-beta")
+        except ValueError as error:
+            said = f"the peer raises: {error}"
+        else:
+            slow = time.perf_counter() - start
+            assert (found.lower, found.upper) == pytest.approx(ends, abs=0.03)  # its tolerance is 0.01
+            ratios.append(slow / fast)
+            said = f"peer {slow:.1f} s, {ratios[-1]:,.0f} times as long"
         with capsys.disabled():
-            print(
-                f"\n{tp, fn, fp, tn}: {1e3 * fast:.1f} ms, peer {slow:.1f} s, {slow / fast:.0f} times as long", end=""
-            )
+            print(f"\n{counts}: {1e3 * fast:.2f} ms; {said}", end="")
     with capsys.disabled():
-        print(f"\nall four: {theirs / ours:.0f} times as long")
-    assert theirs >= 1000 * ours
+        print(f"\nleast of the tables that the peer can do: {min(ratios):,.0f} times as long")
+
+
+def _best_of(function, rounds=5, calls=20):
+    """Seconds a call in the best round."""
+    function()
+    taken = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        for _ in range(calls):
+            function()
+        taken.append((time.perf_counter() - start) / calls)
+    return min(taken)

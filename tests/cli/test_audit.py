@@ -15,7 +15,7 @@ def once(x, rng):
     return float(np.sum(x)) if rng.random() < 0.5 else None
 
 def interrupted(x, n, rng):
-    if n == 50_000:
+    if n == 12_500:
         raise KeyboardInterrupt
     return geometric(x, n, rng)
 

@@ -20,7 +20,7 @@ from sfumato.privacy.claim import Claim, Unit
 
 if TYPE_CHECKING:
     from sfumato.attacks.bayesian_audit import AuditReport, Mechanism
-    from sfumato.studies.museum import Exhibit
+    from sfumato.studies.exhibit import Exhibit
 
 UNDERPOWERED = 4
 

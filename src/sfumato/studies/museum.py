@@ -6,7 +6,6 @@ For teaching, for `sfumato audit NAME`, and as a control of the auditor, which m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,57 +14,18 @@ from numpy.typing import NDArray
 from sfumato.attacks import mechanisms as m
 from sfumato.attacks.bayesian_audit import Auditor, AuditReport, Mechanism, vector_pairs
 from sfumato.errors import InvalidData
-from sfumato.privacy.bounds import ZCDP, PureDP
+from sfumato.privacy.bounds import ZCDP, GaussianDP, PureDP
 from sfumato.privacy.claim import Claim
 from sfumato.privacy.release import Release
-
-Pair = tuple[Any, Any]
-Floats = NDArray[np.float64]
+from sfumato.studies.exhibit import Exhibit, Floats
+from sfumato.studies.published_exhibits import published
 
 SMOKE = 50_000  # counted trials a side where an exhibit needs no more
 
 
-@dataclass(frozen=True)
-class Exhibit:
-    """A mechanism on show.
-
-    Attributes
-    ----------
-    name, title : str
-    source : str
-        Who published or shipped it, or whose classic mistake it is.
-    claim : Claim
-        What it says, or is said, to promise.
-    mechanism : callable
-        See `Auditor.audit`.
-    pairs : list of (x, x')
-        Neighbours under the claim.
-    told_apart : str
-        The pairs in words.
-    wrong, fix : str
-        One sentence each.
-    fixed : callable, optional
-        The same statistic done right; the auditor finds nothing in it on the same pairs.
-    settings : dict
-        Of the auditor, where the defaults of `audit_exhibit` are not enough.
-    """
-
-    name: str
-    title: str
-    source: str
-    claim: Claim
-    mechanism: Mechanism
-    pairs: list[Pair]
-    told_apart: str
-    wrong: str
-    fix: str
-    fixed: Mechanism | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
-
-
 def exhibits() -> list[Exhibit]:
     """Return all exhibits: the classics, then published systems that the cards of this project show to fail."""
-    return [*_noise(), *_sparse_vectors(), *_selection(), *_data_dependence(), *_survival()]
+    return [*_noise(), *_sparse_vectors(), *_selection(), *_data_dependence(), *_survival(), *published()]
 
 
 def names() -> list[str]:
@@ -117,6 +77,18 @@ def _noise() -> Iterator[Exhibit]:
         "The doubles that x + noise can take depend on x: one output in four has low bits that only x = 0 can have.",
         "Draw integers and release on a grid (`Release.laplace`).",
         _exact_laplace,
+    )
+    yield Exhibit(
+        "float-gaussian",
+        "Gaussian noise by Box and Muller in floating point",
+        "Mironov, CCS 2012, for Gaussian noise; the textbook sampler in any language",
+        Claim(GaussianDP(1.0)),
+        _box_muller,
+        [(0.0, 1.0)],
+        "x = 0 and x = 1",
+        "A small normal number has finer digits than 1 has: added to 1 they are rounded off, added to 0 they stay.",
+        "Round to a grid coarser than the digits of any output, or draw integers (`Release.discrete_gaussian`).",
+        m.Gaussian(1.0),
     )
     yield Exhibit(
         "wrong-scale",
@@ -292,6 +264,11 @@ def _exact_laplace(x: Any, n: int, rng: np.random.Generator, /) -> Floats:
     """n independent releases at ε = 1: a vector of n values, each with the noise of its own release."""
     with Release(_pure(1.0 * n), purpose="audit") as release:
         return np.asarray(release.laplace(np.full(n, float(x)), l1_sensitivity=n, epsilon=1.0 * n))
+
+
+def _box_muller(x: Any, n: int, rng: np.random.Generator, /) -> Floats:
+    radius = np.sqrt(-2 * np.log(1 - rng.random(n)))
+    return np.asarray(x + radius * np.cos(2 * np.pi * rng.random(n)), dtype=np.float64)
 
 
 def _gumbel_max(x: Any, n: int, rng: np.random.Generator, /) -> NDArray[np.int64]:

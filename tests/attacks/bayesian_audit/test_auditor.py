@@ -357,3 +357,86 @@ def test_an_interrupt_is_no_output():
 
     with pytest.raises(KeyboardInterrupt):
         quick().audit(stops, pure(1), pairs=UNIT)
+
+
+class Composed:
+    """k-fold Gaussian mechanism on one number, its whole output; `error` scales the noise."""
+
+    def __init__(self, sigma, k, error=1.0):
+        self.scale, self.k = sigma * error, k
+
+    def __call__(self, x, n, rng):
+        return np.round((x + rng.normal(scale=self.scale, size=(n, self.k))).sum(axis=1) * 2**20) / 2**20
+
+
+def composed_profile(sigma, k):
+    from dp_accounting.pld import privacy_loss_distribution as pld
+
+    return pld.from_gaussian_mechanism(sigma, use_connect_dots=True).self_compose(k)
+
+
+def test_a_whole_privacy_profile_is_audited():
+    """dp-accounting's PLD of 16 composed Gaussians: tighter than its (ε, δ) claim, and the noise is refuted by it."""
+    curve = composed_profile(8.0, 16)  # μ = 0.5
+    claim = Claim(ApproxDP(curve.get_epsilon_for_delta(1e-6), 1e-6))
+    sound = quick(alpha=1e-6).audit(Composed(8.0, 16), claim, pairs=UNIT, profile=curve.get_delta_for_epsilon)
+    assert (sound.judged, sound.verdict) == ("profile", "no violation found")
+    assert sound.to_evidence().verdict == "consistent"
+    broken = quick().audit(Composed(8.0, 16, error=0.85), claim, pairs=UNIT, profile=curve.get_delta_for_epsilon)
+    assert broken.verdict == "violation"
+    # At the claim's own δ of 1e-6 no event shows it: the evidence on the claim says no more than that.
+    assert quick().audit(Composed(8.0, 16, error=0.85), claim, pairs=UNIT).verdict == "no violation found"
+    evidence = broken.to_evidence()
+    assert evidence.verdict == "inconclusive"
+    assert any("whole privacy profile" in note for note in evidence.notes)
+    assert broken.replay(Composed(8.0, 16, error=0.85), random_state=5).verdict == "violation"
+    read = AuditReport.from_json(json.loads(json.dumps(broken.to_json())))
+    assert (read.judged, read.to_evidence().verdict) == ("profile", "inconclusive")
+    gross = quick().audit(Composed(8.0, 16, error=0.05), claim, pairs=UNIT, profile=curve.get_delta_for_epsilon)
+    assert gross.to_evidence().verdict == "falsified"
+
+
+def test_a_profile_agrees_with_the_claim_it_comes_from():
+    claim = Claim(GaussianDP(1.0))
+    from_claim, from_curve = profile_of(claim, 10_000), profile_of(claim, 10_000, claim.delta_at)
+    for hits, other in ((5000, 1500), (9000, 5000), (300, 1)):
+        bounds = rate_bounds(hits, other, 10_000, 0.05)
+        assert from_curve.margin(*bounds) == pytest.approx(from_claim.margin(*bounds), abs=0.02)
+
+
+@pytest.mark.parametrize("curve", [lambda e: 1.5, lambda e: -0.1, lambda e: math.nan, lambda e: min(1.0, e)])
+def test_a_bad_profile_is_named(curve):
+    with pytest.raises(InvalidData, match="profile"):
+        quick().audit(Laplace(1), pure(1), pairs=UNIT, profile=curve)
+
+
+def test_processes_change_nothing_but_the_time(tmp_path):
+    def audit(n_jobs, journal=None):
+        auditor = quick(n_train=2000, n_select=2000, n_test=20_000, n_jobs=n_jobs)
+        return auditor.audit(LeaksByRaising(1.0), pure(1), pairs=[(0, 1), (1, 0)], journal=journal)
+
+    one, two = audit(1), audit(2, tmp_path / "journal")
+    assert (one.counts, one.event, one.verdict) == (two.counts, two.event, "violation")
+    again = audit(1, tmp_path / "journal")  # a journal may be gone on with by any number of processes
+    assert again.counts == two.counts
+    lines = [json.loads(line) for line in (tmp_path / "journal").read_text().splitlines()]
+    places = [tuple(line["at"]) for line in lines if "at" in line]
+    assert len(places) == len(set(places)) == 2 * 2 * 8
+
+
+def test_processes_do_not_copy_a_random_source():
+    class OwnSource:
+        """Sound but for processes: it draws from a random source of its own."""
+
+        def __init__(self):
+            self.rng = np.random.default_rng(0)
+
+        def __call__(self, x, n, rng):
+            return Laplace(1.0)(x, n, self.rng)
+
+    small = quick(n_train=500, n_select=500, n_test=1000, n_jobs=2)
+    with pytest.raises(InvalidData, match="random source"):
+        small.audit(OwnSource(), pure(1), pairs=UNIT)
+    assert quick(n_train=500, n_select=500, n_test=1000).audit(OwnSource(), pure(1), pairs=UNIT).verdict != "violation"
+    with pytest.raises(InvalidData, match="n_jobs"):
+        quick(n_jobs=0)

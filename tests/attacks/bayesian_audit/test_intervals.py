@@ -29,6 +29,19 @@ GOLDEN = [
     ((500000, 0, 500, 499500), 12.46865, 19.35307, 1e-5),
     ((500000, 500000, 497000, 503000), 0.003664871, 0.008331287, 1e-8),
 ]
+# Distribution function at ε and δ by 20-digit quadrature (mpmath), few and no errors: the hard corners.
+REFERENCE = [
+    ((1, 0, 0, 1), 0, 8, 0.9609550015104495),
+    ((0, 5, 3, 0), 0.05, 8, 0.9242258946774536),
+    ((2, 10, 0, 1), 0.05, 0.1, 0.19800277927541787),
+    ((0, 100, 0, 100), 1e-05, 3, 0.722324224868847),
+    ((48, 0, 0, 2), 0, 8, 0.8441196946355154),
+    ((5, 0, 0, 5), 1e-05, 2, 0.08018725538967394),
+    ((1, 3, 2, 1), 0, 0.7, 0.3329199546903029),
+    ((100, 0, 0, 100), 1e-05, 5, 0.06138520102701815),
+    ((3, 0, 500, 1), 1e-05, 1.0, 0.10582382647164529),
+    ((0, 7, 9, 0), 0.001, 2, 0.0288251403931899),
+]
 counts_up_to = st.integers(0, 2000)
 
 
@@ -38,6 +51,29 @@ def test_joint_beta_meets_the_golden_table(counts, lower, upper, tolerance):
     assert found.lower == pytest.approx(lower, abs=tolerance)
     assert found.upper == pytest.approx(upper, abs=tolerance)
     assert found.kind == "credible"
+
+
+@pytest.mark.parametrize(("counts", "delta", "epsilon", "expected"), REFERENCE)
+def test_posterior_meets_quadrature_of_many_digits(counts, delta, epsilon, expected):
+    posterior = EpsilonPosterior(AttackCounts(*counts), delta)
+    assert posterior.cdf(epsilon) == pytest.approx(expected, abs=1e-11)
+    ends = posterior.quantiles([expected, 0.999])
+    assert ends[0] == pytest.approx(epsilon, rel=1e-8)
+    assert [posterior.cdf(each) for each in ends] == pytest.approx([expected, 0.999], abs=1e-10)
+    step = 1e-4 * epsilon
+    slope = (posterior.cdf(epsilon + step) - posterior.cdf(epsilon - step)) / (2 * step)
+    assert posterior.pdf(epsilon) == pytest.approx(slope, rel=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    counts_up_to, counts_up_to, counts_up_to, counts_up_to, st.sampled_from([0.0, 1e-5, 0.05]), st.floats(0.001, 0.999)
+)
+def test_quantiles_invert_the_distribution(tp, fn, fp, tn, delta, p):
+    posterior = EpsilonPosterior(AttackCounts(tp + 1, fn, fp, tn + 1), delta)
+    found = posterior.quantile(p)
+    assert posterior.cdf(found) >= p - 1e-9
+    assert found == 0 or posterior.cdf(found) == pytest.approx(p, abs=1e-9)
 
 
 def test_clopper_pearson_of_the_published_example_is_vacuous():

@@ -25,9 +25,16 @@ from sfumato.attacks.bayesian_audit.events import (
     propose_scores,
 )
 from sfumato.attacks.bayesian_audit.journal import Counts, Journal
-from sfumato.attacks.bayesian_audit.power import Profile, can_refute, profile_of
+from sfumato.attacks.bayesian_audit.power import Curve, Profile, can_refute, profile_of
 from sfumato.attacks.bayesian_audit.report import AuditReport, Finding, conclude
-from sfumato.attacks.bayesian_audit.trials import Mechanism, Separation, Trials, chunks, look_for_separation
+from sfumato.attacks.bayesian_audit.trials import (
+    Mechanism,
+    Separation,
+    Trials,
+    chunks,
+    look_for_separation,
+    refuse_copied_randomness,
+)
 from sfumato.errors import InvalidData
 from sfumato.privacy.bounds import ApproxDP
 from sfumato.privacy.claim import Claim
@@ -68,6 +75,9 @@ class Auditor:
         Most events counted; each gets its share of alpha.
     random_state : int, optional
         Seeds the random source handed to the mechanism, ties and classifiers.
+    n_jobs : int, default 1
+        Processes that run a slow mechanism, as in scikit-learn (-1: one a core). Every chunk of trials has a random
+        source of its own, so that the result depends on it only where the mechanism draws from the system.
     progress : bool, optional
         Show progress once an audit takes more than 2 s; by default if standard error is a terminal.
 
@@ -90,6 +100,7 @@ class Auditor:
     n_test: int = 200_000
     candidates: int = 8
     random_state: int | None = None
+    n_jobs: int = 1
     progress: bool | None = None
 
     def __post_init__(self) -> None:
@@ -101,6 +112,8 @@ class Auditor:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
                 raise InvalidData(f"{name} must be a whole number, at least 1")
+        if isinstance(self.n_jobs, bool) or not isinstance(self.n_jobs, (int, np.integer)) or self.n_jobs == 0:
+            raise InvalidData("n_jobs must be a whole number other than 0")
         if self.scores != "auto" and not set(self.scores) <= set(get_args(ScoreName)):
             raise InvalidData(f"scores must be 'auto' or some of {', '.join(get_args(ScoreName))}")
 
@@ -110,6 +123,7 @@ class Auditor:
         claim: Claim,
         *,
         pairs: Sequence[Pair] | None = None,
+        profile: Curve | None = None,
         journal: str | Path | None = None,
     ) -> AuditReport:
         """Audit a mechanism against a claim.
@@ -125,6 +139,10 @@ class Auditor:
         pairs : sequence of (x, x'), optional
             Neighbouring inputs; they must be neighbours in the claim's sense, which is not checked.
             `vector_pairs`, `table_pairs` and `local_pairs` make the usual ones.
+        profile : callable, optional
+            The whole privacy profile, ``profile(epsilon) -> delta``, that is audited in place of the claim's bound:
+            `get_delta_for_epsilon` of a dp-accounting PLD, for example. One pair of bounds is held against all of
+            it. The report's verdict is then about the profile; its evidence is still about the claim.
         journal : str or Path, optional
             A file that keeps what was chosen and counted: the same audit, called again with it after an interruption,
             goes on where it stopped.
@@ -134,15 +152,18 @@ class Auditor:
         InvalidClaim
             If the claim is not a differential privacy bound.
         InvalidData
-            If there is no pair, or the mechanism does not return n outputs.
+            If there is no pair, the mechanism does not return n outputs, the profile is none, or processes would copy
+            the mechanism's own random source.
         """
         began = time.perf_counter()
         chosen = [tuple(pair) for pair in (self.pairs if pairs is None else pairs)]
         if not chosen or any(len(pair) != 2 for pair in chosen):
             raise InvalidData("pairs must hold at least one pair (x, x') of neighbouring inputs")
-        profile = profile_of(claim, self.n_test)
-        trials = Trials(mechanism, np.random.default_rng(self.random_state))
-        notebook = self._journal(journal, claim, len(chosen))
+        points = profile_of(claim, self.n_test, profile)
+        trials = Trials(mechanism, np.random.default_rng(self.random_state), n_jobs=self.n_jobs)
+        if self.n_jobs != 1:
+            refuse_copied_randomness(trials, chosen[0][0])
+        notebook = self._journal(journal, claim, len(chosen), points)
         looks = [look_for_separation(trials, (a, b)) for a, b in chosen]
         if any(look.shared for look in looks):
             trials = replace(trials, one_by_one=True)
@@ -151,11 +172,11 @@ class Auditor:
         findings: list[Finding] = []
         void = ""
         with _progress(self.progress, total) as advance:
-            findings += self._repeats(trials, chosen, looks, profile)
+            findings += self._repeats(trials, chosen, looks, points)
             if repeated and not findings:
                 void = "no verdict: separate calls repeat each other's outputs, so trials are not independent"
             if not (repeated and findings):
-                findings += self._search_and_count(trials, chosen, profile, advance, notebook)
+                findings += self._search_and_count(trials, chosen, points, advance, notebook)
         return conclude(
             claim,
             findings,
@@ -166,10 +187,12 @@ class Auditor:
             notes=_notes(claim, trials.one_by_one, repeated),
             one_by_one=trials.one_by_one or repeated,
             void=void,
+            curve=profile,
         )
 
-    def _journal(self, path: str | Path | None, claim: Claim, n_pairs: int) -> Journal:
-        settings = asdict(replace(self, pairs=(), progress=None)) | {"claim": claim.to_json(), "pairs": n_pairs}
+    def _journal(self, path: str | Path | None, claim: Claim, n_pairs: int, points: Profile) -> Journal:
+        settings = asdict(replace(self, pairs=(), progress=None, n_jobs=1))
+        settings |= {"claim": claim.to_json(), "pairs": n_pairs, "profile": points.deltas.tolist()}
         return Journal(None if path is None else Path(path), settings, self.random_state)
 
     def _delta(self, claim: Claim) -> float:
@@ -194,35 +217,56 @@ class Auditor:
             return sorted(found, key=lambda each: -each[1].margin)[: self.candidates]
 
         best: list[tuple[int, Candidate]] = journal.chosen(choose)
+        events = {at: [each.event for pair, each in best if pair == at] for at in range(len(pairs))}
+        counts = self._count(trials, pairs, events, advance, journal)
         findings: list[Finding] = []
-        for index, pair in enumerate(pairs):
+        for index in events:
             own = [each for at, each in best if at == index]
-            if not own:
-                advance(2 * self.n_test)
-                continue
-            events: list[Event] = [each.event for each in own]
-            counts = [np.zeros(len(events), np.int64), np.zeros(len(events), np.int64)]
-            for side, x in enumerate(pair):
-                for chunk, size in enumerate(chunks(self.n_test)):
-
-                    def draw(rng: np.random.Generator, x: Any = x, size: int = size) -> Counts:
-                        return replace(trials, rng=rng).count(x, events, size)  # noqa: B023 - called at once
-
-                    counts[side] += journal.count(index, side, chunk, draw)
-                    advance(size)
             findings += [
                 Finding(
                     event=each.event,
                     pair=index,
                     stronger=each.stronger,
-                    hits=int(counts[each.stronger][k]),
-                    other_hits=int(counts[1 - each.stronger][k]),
+                    hits=int(counts[index, each.stronger][k]),
+                    other_hits=int(counts[index, 1 - each.stronger][k]),
                     trials=self.n_test,
                     alpha=alpha / len(best),
                 )
                 for k, each in enumerate(own)
             ]
         return findings
+
+    def _count(
+        self,
+        trials: Trials,
+        pairs: Sequence[tuple[Any, ...]],
+        events: dict[int, list[Event]],
+        advance: Callable[[int], None],
+        journal: Journal,
+    ) -> dict[tuple[int, int], Counts]:
+        """Count the events of each pair (by index) under each of its inputs, on fresh trials."""
+        totals = {(at, side): np.zeros(len(own), np.int64) for at, own in events.items() for side in (0, 1)}
+        sizes = chunks(self.n_test)
+        places = [(at, side, chunk) for at, side in totals for chunk in range(len(sizes)) if events[at]]
+        advance(2 * self.n_test * sum(not own for own in events.values()))
+        todo = [place for place in places if journal.counted(place) is None]
+        drawn = trials.spread(
+            (
+                replace(trials, rng=journal.source(place)).count,
+                pairs[place[0]][place[1]],
+                events[place[0]],
+                sizes[place[2]],
+            )
+            for place in todo
+        )
+        for place, hits in zip(todo, drawn, strict=True):
+            journal.add(place, hits)
+            advance(sizes[place[2]])
+        for place in places:
+            found = journal.counted(place)
+            assert found is not None
+            totals[place[:2]] += found
+        return totals
 
     def _search(
         self,
@@ -235,10 +279,10 @@ class Auditor:
         names = SCORES if self.scores == "auto" else tuple(self.scores)
         share = alpha / self.candidates
         seed = int(trials.rng.integers(2**31))
-        first, second = (trials.draw(x, self.n_train) for x in pair)
+        first, second = (trials.draw_in_chunks(x, self.n_train) for x in pair)
         scores, events = propose_scores(first, second, names, profile, share, seed)
         advance(2 * self.n_train)
-        first, second = (trials.draw(x, self.n_select) for x in pair)
+        first, second = (trials.draw_in_chunks(x, self.n_select) for x in pair)
         chosen = choose_candidates(scores, events, first, second, profile, share, trials.rng)
         advance(2 * self.n_select)
         return chosen[: self.candidates]

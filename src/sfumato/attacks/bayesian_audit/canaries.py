@@ -10,14 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from sfumato.attacks.bayesian_audit.intervals import AttackCounts, EpsilonPosterior, epsilon_interval
+from sfumato.attacks.bayesian_audit.calibration import Calibration
+from sfumato.attacks.bayesian_audit.counts import AttackCounts
+from sfumato.attacks.bayesian_audit.intervals import clopper_pearson_lower, clopper_pearson_upper, epsilon_interval
 from sfumato.attacks.bayesian_audit.one_run import best_guesses
+from sfumato.attacks.bayesian_audit.posterior import EpsilonPosterior
+from sfumato.attacks.bayesian_audit.power import Profile, profile_of
 from sfumato.errors import InvalidClaim, InvalidData
 from sfumato.evidence import Evidence, Verdict
 from sfumato.privacy.bounds import FORMAL
@@ -29,7 +34,7 @@ Mode = Literal["independent runs", "one run", "pooled"]
 
 #: Trains with the canaries that are included (m booleans) and a fresh seed; returns whatever `score` reads.
 Train = Callable[[Bools, int], Any]
-#: Scores each canary on a trained model, shape (m,): higher where it looks included.
+#: Scores each canary on a trained model, shape (m,): higher where it looks included; then the population, if any.
 Score = Callable[[Any], npt.ArrayLike]
 
 
@@ -74,12 +79,25 @@ class CanaryReport:
         """Posterior of the attack's ε, its guesses taken for independent: an estimate."""
         return EpsilonPosterior(self.counts, self.delta)
 
+    def _refutes(self, counts: AttackCounts) -> bool:
+        """Whether such counts would refute the claim: of independent runs, any point of its privacy profile."""
+        if self.mode == "one run":
+            guesses = counts.tp + counts.fn + counts.fp + counts.tn
+            share = self.alpha / len(_GUESS_SHARES)
+            found = one_run_epsilon(self.m, guesses, counts.tp + counts.tn, self.delta, share)
+            return found > self.claim.epsilon_at(self.delta)
+        return _margin(counts, profile_of(self.claim, self.n_models), self.alpha) > 0
+
     def to_evidence(self) -> Evidence:
-        """Evidence against the claim; only exact modes carry a verdict."""
+        """Evidence against the claim; only exact modes carry a verdict.
+
+        "inconclusive" if even an attack that never errs would not have refuted the claim in this game.
+        """
         verdict: Verdict = "inconclusive"
         if not self.heuristic and isinstance(self.claim.bound, FORMAL):
-            violated = self.eps_lower > self.claim.epsilon_at(self.delta)
-            verdict = "falsified" if violated else "consistent"
+            verdict = "falsified" if self._refutes(self.counts) else "consistent"
+            if verdict == "consistent" and not self._refutes(_perfect(self.counts)):
+                verdict = "inconclusive"
         notes = [f"{self.m} canaries, {self.n_models} models, AUC {self.auc:.3f}"]
         if self.heuristic:
             notes.append("heuristic: canaries of one model were taken for independent")
@@ -116,12 +134,23 @@ class CanaryGame:
         Runs of `train`. With m = 1 the first half chooses the threshold and the second is counted.
     m : int, default 1
         Canaries.
+    population : int, default 0
+        Records outside the game that `score` scores after the canaries, for `rmia`.
+    calibrate : callable, optional
+        `lira`, `rmia` or one of your own: compares a run's scores with those of reference runs. These are `shadows`
+        runs, trained first with coins of their own and counted nowhere; without any, they are the half of the runs
+        that chooses the threshold, each of which is then compared with the others.
+    shadows : int, default 0
+        One run with many canaries has no half to spare and needs some.
     """
 
     train: Train
     score: Score
     n_models: int
     m: int = 1
+    population: int = 0
+    calibrate: Calibration | None = None
+    shadows: int = 0
 
     def __post_init__(self) -> None:
         for name in ("n_models", "m"):
@@ -130,6 +159,12 @@ class CanaryGame:
                 raise InvalidData(f"{name} must be a whole number, at least 1")
         if self.m == 1 and self.n_models < 4:
             raise InvalidData("with one canary, at least 4 models are needed: half of them choose the threshold")
+        for name in ("population", "shadows"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+                raise InvalidData(f"{name} must be a whole number, at least 0")
+        if self.calibrate is not None and (self.shadows or self.n_models // 2) < 3:
+            raise InvalidData("to calibrate, at least 3 shadows are needed, or 6 models")
 
     def run(self, claim: Claim, *, delta: float, alpha: float = 0.05, random_state: int | None = None) -> CanaryReport:
         """Play the game.
@@ -154,13 +189,13 @@ class CanaryGame:
         if claim.void:
             raise InvalidClaim("a void claim cannot be audited: state what the training promises")
         rng = np.random.default_rng(random_state)
-        included = rng.random((self.n_models, self.m)) < 0.5
-        seeds = rng.integers(2**31, size=self.n_models)
-        scores = np.stack([self._scores(row, int(seed)) for row, seed in zip(included, seeds, strict=True)])
-        mode: Mode
+        shadows = self._play(rng, self.shadows if self.calibrate else 0)
+        scores, included = self._play(rng, self.n_models)
+        scores = self._calibrated(scores, included, *shadows)
         if self.m == 1:
-            mode, (eps, counts) = "independent runs", _independent(scores[:, 0], included[:, 0], delta, alpha)
-        elif self.n_models == 1:
+            return judge_independent(scores[:, 0], included[:, 0], claim, delta, alpha)
+        mode: Mode
+        if self.n_models == 1:
             mode, (eps, counts) = "one run", _one_run(scores[0], included[0], delta, alpha)
         else:
             mode, (eps, counts) = "pooled", _pooled(scores, included, delta, alpha)
@@ -177,18 +212,61 @@ class CanaryGame:
             design_effect=_design_effect(scores, included),
         )
 
+    def _play(self, rng: np.random.Generator, runs: int) -> tuple[Floats, Bools]:
+        """Train some runs, each canary in by a fair coin; their scores and coins."""
+        included = rng.random((runs, self.m)) < 0.5
+        seeds = rng.integers(2**31, size=runs)
+        scores = [self._scores(row, int(seed)) for row, seed in zip(included, seeds, strict=True)]
+        return np.array(scores).reshape(runs, self.m + self.population), included
+
     def _scores(self, included: Bools, seed: int) -> Floats:
         scores = np.asarray(self.score(self.train(included.copy(), seed)), dtype=np.float64)
-        if scores.shape != (self.m,) or not np.isfinite(scores).all():
-            raise InvalidData(f"score must return {self.m} finite numbers, one for each canary")
+        if scores.shape != (self.m + self.population,) or not np.isfinite(scores).all():
+            what = "one for each canary" + (" and population record" if self.population else "")
+            raise InvalidData(f"score must return {self.m + self.population} finite numbers, {what}")
         return scores
 
+    def _calibrated(self, scores: Floats, included: Bools, reference: Floats, known: Bools) -> Floats:
+        """Scores of the canaries, shape (runs, m); the coins of a counted run are not looked at for its scores."""
+        if self.calibrate is None:
+            return scores[:, : self.m]
+        if len(reference):
+            return self.calibrate(scores, reference, known)
+        half = self.n_models // 2
+        first, coins = scores[:half], included[:half]
+        rest = [np.arange(half) != i for i in range(half)]
+        apart = [self.calibrate(first[i : i + 1], first[keep], coins[keep]) for i, keep in enumerate(rest)]
+        return np.concatenate([*apart, self.calibrate(scores[half:], first, coins)])
 
-def _independent(scores: Floats, included: Bools, delta: float, alpha: float) -> tuple[float, AttackCounts]:
+
+def judge_independent(scores: Floats, included: Bools, claim: Claim, delta: float, alpha: float) -> CanaryReport:
+    """Report on one canary in runs (or steps) that are independent: the first half chooses, the second is counted.
+
+    Parameters
+    ----------
+    scores, included : ndarray, shape (n,)
+    claim : Claim
+        Of one run.
+    delta, alpha : float
+    """
     half = len(scores) // 2
-    threshold = _best_threshold(scores[:half], included[:half], delta, alpha)
+    merit = _certified(delta, alpha)
+    if isinstance(claim.bound, FORMAL):
+        merit = partial(_margin, profile=profile_of(claim, len(scores)), alpha=alpha)
+    threshold = _best_threshold(scores[:half], included[:half], merit)
     counts = _count(scores[half:] > threshold, included[half:])
-    return epsilon_interval(counts, delta, alpha, method="clopper-pearson", side="lower").lower, counts
+    return CanaryReport(
+        claim=claim,
+        mode="independent runs",
+        eps_lower=epsilon_interval(counts, delta, alpha, method="clopper-pearson", side="lower").lower,
+        delta=delta,
+        alpha=alpha,
+        counts=counts,
+        m=1,
+        n_models=len(scores),
+        auc=_auc(scores, included),
+        design_effect=math.nan,
+    )
 
 
 def _one_run(scores: Floats, included: Bools, delta: float, alpha: float) -> tuple[float, AttackCounts]:
@@ -198,21 +276,36 @@ def _one_run(scores: Floats, included: Bools, delta: float, alpha: float) -> tup
 
 def _pooled(scores: Floats, included: Bools, delta: float, alpha: float) -> tuple[float, AttackCounts]:
     half = len(scores) // 2
-    threshold = _best_threshold(scores[:half].ravel(), included[:half].ravel(), delta, alpha)
+    threshold = _best_threshold(scores[:half].ravel(), included[:half].ravel(), _certified(delta, alpha))
     counts = _count(scores[half:].ravel() > threshold, included[half:].ravel())
     return epsilon_interval(counts, delta, alpha, side="lower").lower, counts
 
 
-def _best_threshold(scores: Floats, included: Bools, delta: float, alpha: float) -> float:
-    """The cut whose counts certify most; the middle of the scores where none certifies anything."""
+def _best_threshold(scores: Floats, included: Bools, merit: Callable[[AttackCounts], float]) -> float:
+    """The cut whose counts have most merit; the middle of the scores where no cut is better than another."""
     if included.all() or not included.any():
         return float(np.median(scores))
     cuts = np.unique(np.quantile(scores, np.linspace(0, 1, 33)))[:-1]
     tables = [_count(scores > cut, included) for cut in cuts]
-    bounds = [epsilon_interval(t, delta, alpha, method="clopper-pearson", side="lower").lower for t in tables]
-    if not cuts.size or max(bounds) == 0:
+    merits = [merit(table) for table in tables]
+    if not cuts.size or max(merits) == min(merits):
         return float(np.median(scores))
-    return float(cuts[int(np.argmax(bounds))])
+    return float(cuts[int(np.argmax(merits))])
+
+
+def _certified(delta: float, alpha: float) -> Callable[[AttackCounts], float]:
+    return lambda counts: epsilon_interval(counts, delta, alpha, method="clopper-pearson", side="lower").lower
+
+
+def _margin(counts: AttackCounts, profile: Profile, alpha: float) -> float:
+    """By how much the two exact bounds, of "in" where it is and where it is not, exceed the profile."""
+    low = clopper_pearson_lower(counts.tp, counts.tp + counts.fn, alpha / 2)
+    high = clopper_pearson_upper(counts.fp, counts.fp + counts.tn, alpha / 2)
+    return float(max(profile.margin(low, high)[0], profile.margin(1 - high, 1 - low)[0]))
+
+
+def _perfect(counts: AttackCounts) -> AttackCounts:
+    return AttackCounts(counts.tp + counts.fn, 0, 0, counts.fp + counts.tn)
 
 
 def _count(guess: Bools, truth: Bools) -> AttackCounts:

@@ -10,7 +10,8 @@ from statistics import NormalDist
 
 from scipy import optimize, special
 
-from sfumato.attacks.bayesian_audit.intervals import AttackCounts, clopper_pearson_upper
+from sfumato.attacks.bayesian_audit.counts import AttackCounts
+from sfumato.attacks.bayesian_audit.intervals import clopper_pearson_upper
 from sfumato.errors import InvalidData
 from sfumato.privacy.bounds import GaussianDP
 from sfumato.privacy.claim import Claim

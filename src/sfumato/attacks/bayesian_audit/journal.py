@@ -13,7 +13,7 @@ import json
 import os
 import pickle
 import secrets
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy.typing as npt
 from sfumato.errors import InvalidData
 
 Counts = npt.NDArray[np.int64]
+Place = tuple[int, int, int]  # pair, side, chunk
 
 
 class Journal:
@@ -41,7 +42,7 @@ class Journal:
         self._path = path
         self._entropy = secrets.randbits(64) if seed is None else seed
         self._chosen: Any = None
-        self._counts: dict[Hashable, Counts] = {}
+        self._counts: dict[Place, Counts] = {}
         self._attempt = 0
         if path is not None:
             self._read(path, hashlib.sha256(json.dumps(audit, sort_keys=True).encode()).hexdigest())
@@ -53,14 +54,18 @@ class Journal:
             self._write({"chosen": base64.b64encode(pickle.dumps(self._chosen)).decode()})
         return self._chosen
 
-    def count(self, pair: int, side: int, chunk: int, draw: Callable[[np.random.Generator], Counts]) -> Counts:
-        """Return a chunk's counts from before, or draw and remember them."""
-        key = (pair, side, chunk)
-        if key not in self._counts:
-            rng = np.random.default_rng([self._entropy, pair, side, chunk, self._attempt])
-            self._counts[key] = draw(rng)
-            self._write({"at": list(key), "hits": self._counts[key].tolist()})
-        return self._counts[key]
+    def counted(self, place: Place) -> Counts | None:
+        """Return a chunk's counts from before, if there are any."""
+        return self._counts.get(place)
+
+    def source(self, place: Place) -> np.random.Generator:
+        """Return the random source of a chunk: another one for each chunk and after each interruption."""
+        return np.random.default_rng([self._entropy, *place, self._attempt])
+
+    def add(self, place: Place, hits: Counts) -> None:
+        """Remember a chunk's counts."""
+        self._counts[place] = hits
+        self._write({"at": list(place), "hits": hits.tolist()})
 
     def _read(self, path: Path, fingerprint: str) -> None:
         text = path.read_text() if path.exists() else ""

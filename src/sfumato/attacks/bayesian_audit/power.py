@@ -7,6 +7,7 @@ exact binomial bounds by Clopper and Pearson (1934).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,10 @@ from sfumato.privacy.bounds import FORMAL, ApproxDP, PureDP
 from sfumato.privacy.claim import Claim
 
 PROFILE_POINTS = 48  # more points cost no confidence, since one pair of bounds serves all
+_FARTHEST = 100.0  # where the grid of a profile ends whose δ never falls below one trial's share
+
+#: A privacy profile: the least δ(ε), such as ``get_delta_for_epsilon`` of a dp-accounting PLD.
+Curve = Callable[[float], float]
 
 
 @dataclass(frozen=True)
@@ -41,17 +46,21 @@ class Profile:
         return np.asarray(each.max(axis=1), dtype=np.float64)
 
 
-def profile_of(claim: Claim, trials: int) -> Profile:
-    """Points at which a claim is tested: its own (ε, δ), or a grid along its privacy profile.
+def profile_of(claim: Claim, trials: int, curve: Curve | None = None) -> Profile:
+    """Points at which a claim is tested: its own (ε, δ), or a grid along its privacy profile, or along `curve`.
 
     Raises
     ------
     InvalidClaim
         If the claim is not a differential privacy bound.
+    InvalidData
+        If the curve is not a privacy profile.
     """
     bound = claim.bound
     if not isinstance(bound, FORMAL):
         raise InvalidClaim("claim must be a differential privacy bound to be audited against")
+    if curve is not None:
+        return _along(curve, trials)
     if isinstance(bound, PureDP):
         return Profile(np.array([bound.epsilon]), np.array([0.0]))
     if isinstance(bound, ApproxDP):
@@ -59,6 +68,17 @@ def profile_of(claim: Claim, trials: int) -> Profile:
     end = claim.epsilon_at(1 / max(trials, 2))
     grid = np.linspace(0.0, end if math.isfinite(end) else 10.0, PROFILE_POINTS)
     return Profile(grid, np.array([claim.delta_at(float(each)) for each in grid]))
+
+
+def _along(curve: Curve, trials: int) -> Profile:
+    end = 1.0
+    while end < _FARTHEST and curve(end) > 1 / max(trials, 2):
+        end *= 2
+    grid = np.linspace(0.0, end, PROFILE_POINTS)
+    deltas = np.array([curve(float(each)) for each in grid], dtype=np.float64)
+    if not ((deltas >= 0) & (deltas <= 1)).all() or (np.diff(deltas) > 1e-9).any():
+        raise InvalidData("profile must map each epsilon >= 0 to a delta in [0, 1] that does not rise with epsilon")
+    return Profile(grid, deltas)
 
 
 def rate_bounds(hits: npt.ArrayLike, other_hits: npt.ArrayLike, trials: int, alpha: float) -> tuple[Floats, Floats]:

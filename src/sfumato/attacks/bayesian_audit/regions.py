@@ -55,9 +55,3 @@ def point_epsilon(false_negative_rate: npt.ArrayLike, false_positive_rate: npt.A
     with np.errstate(divide="ignore", invalid="ignore"):
         value = np.log(np.maximum(1 - delta - large, 0.0)) - np.log(small)
     return np.where(inside, 0.0, np.maximum(np.where(small <= 0, np.inf, value), 0.0))
-
-
-def kinks(epsilon: float, delta: float) -> list[float]:
-    """False-negative rates at which one of the four arms of the region gives way to another."""
-    vertex = (1 - delta) / (1 + math.exp(min(epsilon, LARGEST_EXPONENT)))
-    return [0.0, delta, vertex, 1 - vertex, 1 - delta, 1.0]

@@ -14,9 +14,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from sfumato.attacks.bayesian_audit.counts import AttackCounts
 from sfumato.attacks.bayesian_audit.events import Event
-from sfumato.attacks.bayesian_audit.intervals import AttackCounts, EpsilonPosterior
+from sfumato.attacks.bayesian_audit.posterior import EpsilonPosterior
 from sfumato.attacks.bayesian_audit.power import (
+    Curve,
     Profile,
     can_refute,
     largest_epsilon,
@@ -90,6 +92,8 @@ class AuditReport:
         Events that were counted and share ``alpha``.
     heuristic : bool
         Always False here: it marks audits whose trials are treated as independent but are not.
+    judged : {"claim", "profile"}
+        What the verdict is about: the claim's bound, or the whole privacy profile that was given with it.
     """
 
     claim: Claim
@@ -106,10 +110,13 @@ class AuditReport:
     tested: int
     seconds: float
     heuristic: bool = False
+    judged: Literal["claim", "profile"] = "claim"
     notes: tuple[str, ...] = ()
     _finding: Finding | None = field(default=None, repr=False, compare=False)
     _inputs: tuple[Any, Any] | None = field(default=None, repr=False, compare=False)
     _one_by_one: bool = field(default=False, repr=False, compare=False)
+    _curve: Curve | None = field(default=None, repr=False, compare=False)
+    _claim_refuted: bool = field(default=False, repr=False, compare=False)
 
     def __str__(self) -> str:
         return (
@@ -133,7 +140,7 @@ class AuditReport:
             level=1 - self.alpha,
             samples=2 * self.n,
             claim=self.claim,
-            verdict=_EVIDENCE[self.verdict],
+            verdict=self._verdict_on_claim(),
             kind="confidence",
             notes=(
                 f"event: {self.event}",
@@ -141,6 +148,12 @@ class AuditReport:
                 *self.notes,
             ),
         )
+
+    def _verdict_on_claim(self) -> EvidenceVerdict:
+        """The claim is a point of the profile, or implied by it: the profile can be refuted while the claim stands."""
+        if self.judged == "profile" and self.verdict == "violation" and not self._claim_refuted:
+            return "inconclusive"
+        return _EVIDENCE[self.verdict]
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object; the inputs and the trained score are not in it."""
@@ -159,15 +172,19 @@ class AuditReport:
             "tested": self.tested,
             "seconds": self.seconds,
             "heuristic": self.heuristic,
+            "judged": self.judged,
+            "claim_refuted": self._claim_refuted,
             "notes": list(self.notes),
         }
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> AuditReport:
         """Rebuild a report from `to_json`; it cannot be replayed."""
+        rest = {name: value for name, value in document.items() if name != "claim_refuted"}
         return cls(
             **{
-                **document,
+                **rest,
+                "_claim_refuted": document.get("claim_refuted", False),
                 "claim": Claim.from_json(document["claim"]),
                 "counts": AttackCounts(**document["counts"]),
                 "notes": tuple(document["notes"]),
@@ -198,6 +215,7 @@ class AuditReport:
             seconds=time.perf_counter() - began,
             notes=("replayed event", *self.notes),
             one_by_one=self._one_by_one,
+            curve=self._curve,
         )
 
 
@@ -212,9 +230,13 @@ def conclude(
     notes: tuple[str, ...] = (),
     one_by_one: bool = False,
     void: str = "",
+    curve: Curve | None = None,
 ) -> AuditReport:
-    """Verdict from counted events; `void` says why they can carry none."""
-    profile = profile_of(claim, max(each.trials for each in findings))
+    """Verdict from counted events on the claim, or on a curve; `void` says why they can carry none."""
+    trials = max(each.trials for each in findings)
+    profile, own = profile_of(claim, trials, curve), profile_of(claim, trials)
+    if curve is not None and notes[:1] != ("replayed event",):
+        notes = ("the verdict is about the whole privacy profile given with the claim", *notes)
     best = max(findings, key=lambda each: each.margin(profile))
     if void:
         verdict: Verdict = "underpowered"
@@ -245,8 +267,11 @@ def conclude(
         alpha=alpha,
         tested=len(findings),
         seconds=seconds,
+        judged="claim" if curve is None else "profile",
         notes=(*notes, void) if void else notes,
         _finding=best,
         _inputs=pair,
         _one_by_one=one_by_one,
+        _curve=curve,
+        _claim_refuted=not void and max(each.margin(own) for each in findings) > _ROUNDING,
     )

@@ -6,17 +6,20 @@ shared inside one, breaks that and is looked for here (card 31, sections F.0 and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.utils.parallel import Parallel, delayed
 
 from sfumato.attacks.bayesian_audit.events import Atom, Event, OfKind
 from sfumato.attacks.bayesian_audit.outputs import Outputs, Raised, concatenate, read_outputs
+from sfumato.errors import InvalidData
 
 CHUNK = 50_000
+_PIECES = 8  # at least so many chunks a side, for as many processes
 _PROBE = 64
 _SINGLES = 32
 
@@ -29,11 +32,28 @@ class Mechanism(Protocol):
 
 @dataclass(frozen=True)
 class Trials:
-    """A mechanism, its random source, and whether it must be called for one output at a time."""
+    """A mechanism, its random source, whether it must be called for one output at a time, and processes to use."""
 
     mechanism: Mechanism
     rng: np.random.Generator
     one_by_one: bool = False
+    n_jobs: int = 1
+
+    def draw_in_chunks(self, x: Any, n: int) -> Outputs:
+        """Outputs of n trials, drawn chunk by chunk, each with a random source of its own: the same for any n_jobs."""
+        sizes = chunks(n)
+        sources = self.rng.spawn(len(sizes))
+        parts = self.spread((replace(self, rng=rng).draw, x, size) for rng, size in zip(sources, sizes, strict=True))
+        return concatenate(list(parts))
+
+    def spread(self, tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+        """Results of tasks (function, arguments), in their order, from `n_jobs` processes."""
+        if self.n_jobs == 1:
+            return (function(*arguments) for function, *arguments in tasks)
+        # One task a batch, since a batch would share one copy of the mechanism.
+        pool = Parallel(n_jobs=self.n_jobs, return_as="generator", batch_size=1)
+        found: Iterator[Any] = pool(delayed(function)(*arguments) for function, *arguments in tasks)
+        return found
 
     def draw(self, x: Any, n: int) -> Outputs:
         """Outputs of n trials; an exception is the output of the trial that raised it."""
@@ -50,8 +70,8 @@ class Trials:
     def count(self, x: Any, events: Sequence[Event], n: int) -> npt.NDArray[np.int64]:
         """Count the trials in each event, in chunks of which nothing but the counts is kept."""
         hits = np.zeros(len(events), dtype=np.int64)
-        for size in chunks(n):
-            outputs = self.draw(x, size)
+        for start in range(0, n, CHUNK):
+            outputs = self.draw(x, min(CHUNK, n - start))
             hits += [int(event.contains(outputs, self.rng).sum()) for event in events]
         return hits
 
@@ -79,7 +99,8 @@ class Separation:
 
 def chunks(n: int) -> list[int]:
     """Sizes of the chunks in which n trials are drawn."""
-    return [min(CHUNK, n - start) for start in range(0, n, CHUNK)]
+    size = min(CHUNK, max(_PROBE, -(-n // _PIECES)))
+    return [min(size, n - start) for start in range(0, n, size)]
 
 
 def one_at_a_time(function: Callable[[Any, np.random.Generator], Any]) -> Mechanism:
@@ -109,6 +130,17 @@ def look_for_separation(trials: Trials, pair: tuple[Any, Any]) -> Separation:
         repeated |= all(varied) and all(_same(batches[0], other) for other in batches[1:])
         constants.append(_constant(singles))
     return Separation(shared, repeated, (constants[0], constants[1]))
+
+
+def refuse_copied_randomness(trials: Trials, x: Any) -> None:
+    """Raise InvalidData if two copies of the mechanism, as two processes would have, give the same varied outputs."""
+    first, second = trials.spread((replace(trials, rng=rng).draw, x, _PROBE) for rng in trials.rng.spawn(2))
+    again = concatenate([trials.draw(x, 1) for _ in range(_PROBE)])
+    if _distinct(again) > 1 and _distinct(first) > 1 and _same(first, second):
+        raise InvalidData(
+            "the mechanism carries a random source, which each process would copy: let it draw from rng or from the "
+            "system, or use n_jobs=1"
+        )
 
 
 def _distinct(outputs: Outputs) -> int:
