@@ -105,7 +105,7 @@ def read_known(known: Mapping[str, Any], secret: str, least: int) -> dict[str, A
 
 
 def decide(odds: Mapping[Any, float], values: Sequence[Any]) -> tuple[Any, float]:
-    """Choose a value by the log odds of those that were tested; one may be untested, being what is left.
+    """Choose the likeliest value by the log odds of those that were tested; if all those are unlikely, what is left.
 
     Returns
     -------
@@ -114,10 +114,9 @@ def decide(odds: Mapping[Any, float], values: Sequence[Any]) -> tuple[Any, float
     """
     best = max(odds, key=lambda value: odds[value])
     rest = [value for value in values if value not in odds]
-    if rest and odds[best] <= 0:
+    if rest and odds[best] < 0:
         return rest[0], -odds[best]
-    others = [odds[value] for value in odds if value != best]
-    return best, odds[best] - max(others) if others and not rest else odds[best]
+    return best, odds[best]
 
 
 def _missing(value: Any) -> bool:

@@ -31,6 +31,8 @@ Dummies: TypeAlias = Literal["checked", "implied"]
 Search: TypeAlias = Literal["random", "chain"]
 DecideOn: TypeAlias = Literal["either", "equal"]
 
+_SURE = 4.0  # log odds beyond which the likelihood ratio asks no further
+
 
 class CloningAttack:
     """Guesses a user's secret without knowing which attributes single the user out.
@@ -68,7 +70,8 @@ class CloningAttack:
     max_tries : int, default 100
         Splits to try.
     statistic : {"variance", "lr"}
-        The paper's sample variance, or the exact likelihood ratio of the rounded differences.
+        The paper's sample variance, or the exact likelihood ratio of the rounded differences, which asks no further
+        once the odds are beyond e^4.
     search : {"random", "chain"}
         Splits at random, none twice; or along a random order of the attributes, those of fewer values first, the
         place by bisection where the count becomes suppressed.
@@ -78,8 +81,8 @@ class CloningAttack:
     decide_on : {"either", "equal"}
         The paper's: whether the sets are equal or not, the victim's secret is read from it; or only sets that are equal
         count, and a split that leaves more than one value is dropped.
-    votes : int, default 1
-        Splits whose log odds are added up.
+    checks : bool, default True
+        Without them every split and dummy is taken as it comes: for engines that suppress nothing.
     noise_sd, round_to : float, int
         The engine's parameters, public knowledge.
     table : str
@@ -107,7 +110,7 @@ class CloningAttack:
         search: Search = "random",
         dummies: Dummies = "checked",
         decide_on: DecideOn = "either",
-        votes: int = 1,
+        checks: bool = True,
         noise_sd: float = 1.0,
         round_to: int = 1,
         table: str = "people",
@@ -122,14 +125,14 @@ class CloningAttack:
         ):
             if value not in get_args(kind):
                 raise InvalidData(f"{name} must be one of {', '.join(get_args(kind))}")
-        if n_dummies < 2 or max_tries < 1 or votes < 1 or (max_queries is not None and max_queries < 1):
-            raise InvalidData("n_dummies must be at least 2; max_tries, votes and max_queries at least 1")
+        if n_dummies < 2 or max_tries < 1 or (max_queries is not None and max_queries < 1):
+            raise InvalidData("n_dummies must be at least 2; max_tries and max_queries at least 1")
         if not noise_sd > 0 or round_to < 1:
             raise InvalidData("noise_sd must be above 0 and round_to at least 1")
         self.engine, self.secret, self.domain, self.table = engine, secret, domain, table
-        self.n_dummies, self.max_queries, self.max_tries, self.votes = n_dummies, max_queries, max_tries, votes
+        self.n_dummies, self.max_queries, self.max_tries = n_dummies, max_queries, max_tries
         self.statistic, self.search, self.dummies, self.decide_on = statistic, search, dummies, decide_on
-        self.noise_sd, self.round_to, self.random_state = noise_sd, round_to, random_state
+        self.noise_sd, self.round_to, self.checks, self.random_state = noise_sd, round_to, checks, random_state
 
     def attack(self, known: Mapping[str, Any]) -> Guess:
         """Guess the secret of the user whose attributes these are.
@@ -143,49 +146,62 @@ class CloningAttack:
         known = read_known(known, self.secret, 2)
         rng = check_random_state(self.random_state)
         asker = Asker(self.engine, self.table, self.max_queries)
-        total, voted, used = dict.fromkeys(self.values, 0.0), 0, ()
         splits = Splits(asker, known, self.domain, rng)
-        proposed = splits.chain() if self.search == "chain" else splits.random()
+        sides = [(self.secret, "=", value) for value in self.values]
+        proposed = splits.chain(sides) if self.search == "chain" else splits.random()
         for split in itertools.islice(proposed, self.max_tries):
             odds = self._odds(asker, known, split, splits, rng)
-            if odds is None:
-                continue
-            for value in self.values:  # what was not tested is what is left
-                total[value] += odds.get(value, -max(odds.values()))
-            voted, used = voted + 1, (*split.common, split.last)
-            if voted == self.votes:
-                break
-        if not voted:
-            raise AttackNotApplicable("no split of the attributes meets the attack's conditions")
-        value, log_odds = decide(total, self.values)
-        return Guess(value, log_odds / 2 if len(self.values) == 2 else log_odds, asker.n_queries, used)
+            if odds is not None:
+                value, log_odds = decide(odds, self.values)
+                return Guess(value, log_odds, asker.n_queries, (*split.common, split.last))
+        raise AttackNotApplicable("no split of the attributes meets the attack's conditions")
 
     def _odds(
         self, asker: Asker, known: Mapping[str, Any], split: Split, splits: Splits, rng: np.random.RandomState
     ) -> dict[Any, float] | None:
         """Log odds that the victim has each tested value, or None if the split does not meet the conditions."""
-        if asker.count(equal_to(known, (*split.common, split.last))) is not None:
+        if self.checks and asker.count(equal_to(known, (*split.common, split.last))) is not None:
             splits.crowded(split)
             return None
         common = equal_to(known, split.common)
-        sides = [(v, [*common, (self.secret, "=", v)]) for v in self.values]
-        sides = [(v, side) for v, side in sides if asker.count(side) is not None]
-        if len(sides) < len(self.values) - 1:
-            splits.deserted(split)
-            return None
         apart = (split.last, "<>", known[split.last])
-        dummies = list(itertools.islice(self._dummies(asker, known, split, apart, rng), self.n_dummies))
-        if len(dummies) < self.n_dummies:
-            return None
+        dummies: Iterator[Term] = itertools.islice(self._dummies(asker, known, split, apart, rng), self.n_dummies)
         odds: dict[Any, float] = {}
-        for value, side in sides:
-            differences = self._differences(asker, side, apart, dummies)
-            if differences is not None:
-                odds[value] = self._log_odds(differences, len(split.common) + 1)
+        answered = 0
+        for value in self.values:
+            side = [*common, (self.secret, "=", value)]
+            if asker.count(side) is None:
+                continue
+            answered += 1
+            dummies, own = itertools.tee(dummies)  # both sides use the same, found as they are needed
+            found = self._test(asker, side, apart, own, len(split.common) + 1)
+            if found is not None:
+                odds[value] = found
             ruling = [value for value, each in odds.items() if self.decide_on == "either" or each < 0]
             if len(ruling) == len(self.values) - 1:
                 return odds
+        if answered < len(self.values) - 1:
+            splits.deserted(split)
         return None
+
+    def _test(
+        self, asker: Asker, common: Sequence[Term], apart: Term, dummies: Iterator[Term], k: int
+    ) -> float | None:
+        """Log odds that the victim is among those counted; None if a count is suppressed or the dummies are too few."""
+        differences: list[int] = []
+        for dummy in dummies:
+            first = asker.count([*common, dummy])
+            second = None if first is None else asker.count([*common, dummy, apart])
+            if first is None or second is None:
+                return None
+            differences.append(first - second)
+            if self.statistic == "lr":
+                odds = cloning_log_odds(differences, k, self.noise_sd, self.round_to)
+                if abs(odds) > _SURE or len(differences) == self.n_dummies:
+                    return odds
+        if len(differences) < self.n_dummies:
+            return None
+        return variance_log_odds(differences, self.noise_sd, self.round_to)
 
     def _dummies(
         self, asker: Asker, known: Mapping[str, Any], split: Split, apart: Term, rng: np.random.RandomState
@@ -203,24 +219,7 @@ class CloningAttack:
         for i in rng.permutation(len(candidates)):
             column, value = candidates[i]
             excluded = [*common, (column, "=", value)]
-            if self.dummies == "implied" or (
+            if self.dummies == "implied" or not self.checks or (
                 asker.count(excluded) is None and asker.count([*excluded, apart]) is None
             ):
                 yield column, "<>", value
-
-    def _differences(
-        self, asker: Asker, common: Sequence[Term], apart: Term, dummies: Sequence[Term]
-    ) -> list[int] | None:
-        found = []
-        for dummy in dummies:
-            first = asker.count([*common, dummy])
-            second = None if first is None else asker.count([*common, dummy, apart])
-            if first is None or second is None:
-                return None
-            found.append(first - second)
-        return found
-
-    def _log_odds(self, differences: Sequence[int], k: int) -> float:
-        if self.statistic == "lr":
-            return cloning_log_odds(differences, k, self.noise_sd, self.round_to)
-        return variance_log_odds(differences, self.noise_sd, self.round_to)

@@ -5,13 +5,14 @@ For `CloningAttack`. At random as in Gadotti et al. (USENIX Security 2019), sect
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from sfumato.attacks.sticky_noise.asking import Asker, equal_to
+from sfumato.attacks.sticky_noise.asking import Asker, Term, equal_to
 
 
 @dataclass(frozen=True)
@@ -58,23 +59,25 @@ class Splits:
                 self._proposed.add(split)
                 yield split
 
-    def chain(self) -> Iterator[Split]:
-        """Where, along an order of the attributes, the count becomes suppressed."""
+    def chain(self, sides: Sequence[Term]) -> Iterator[Split]:
+        """As many common attributes as the engine still answers for with one of these terms, and a telling last one."""
         misses = 0
-        while misses < 20:
-            order = self._order()
-            low, high = 0, len(order)  # many share the first `low` attributes, few the first `high`
+        for side in itertools.cycle(sides):
+            *order, last = self._order()
+            low, high = 0, len(order) + 1  # many share the first `low` attributes, few the first `high`
             while high - low > 1:
                 middle = (low + high) // 2
-                if self._asker.count(equal_to(self._known, order[:middle])) is None:
+                if self._asker.count([*equal_to(self._known, order[:middle]), side]) is None:
                     high = middle
                 else:
                     low = middle
-            split = Split(tuple(sorted(order[:low])), order[low])
+            split = Split(tuple(sorted(order[:low])), last)
             misses = misses + 1 if not low or self._ruled_out(split) else 0
             if not misses:
                 self._proposed.add(split)
                 yield split
+            if misses == 20:
+                return
 
     def _order(self) -> list[str]:
         """Random, but attributes of fewer values rather first: the one that decides then excludes most of the rest."""
