@@ -9,17 +9,17 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from sfumato.errors import InvalidData, MissingExtra, QueryRejected
 
 try:
     import sqlglot
-    from sqlglot import exp
-    from sqlglot.tokens import TokenType
+    from sqlglot import TokenType, exp
 except ModuleNotFoundError:
     raise MissingExtra("queries") from None
 
@@ -29,6 +29,7 @@ Value: TypeAlias = float | str | bool
 
 LONGEST = 10_000  # characters of a query
 MOST_CONDITIONS = 64
+_MOST_TOKENS = 1000
 _HEAD_TOKENS = 8  # SELECT count ( DISTINCT uid ) FROM people
 _CONDITION_TOKENS = 4  # column, operator, sign, literal: nothing nests, so no text can exhaust the parser's stack
 _REMEMBERED = 2**16
@@ -41,6 +42,8 @@ _OPERATORS: dict[type[exp.Expression], Operator] = {
     exp.GT: ">",
     exp.GTE: ">=",
 }
+_PLAIN = re.compile(r'[\w\s<>=!."-]+', re.ASCII)
+_WHERE, _AND = (re.compile(rf"\b{word}\b", re.IGNORECASE | re.ASCII) for word in ("where", "and"))
 _FORM = "a query is SELECT count(*) FROM table WHERE column = literal AND …"
 
 
@@ -154,19 +157,15 @@ class Grammar:
         QueryRejected
             If it is not in the grammar; with the reason and the position in the text.
         """
-        tokens = _tokens(sql)
-        where = next((i for i, token in enumerate(tokens) if token.token_type == TokenType.WHERE), None)
-        head = tokens[:where]
-        self._at(0, self._head, _source(sql, head), len(head))
-        if where is None:
-            return CountQuery(self.table, ())
-        pieces = _pieces(tokens[where + 1 :], tokens[where].end)
-        if len(pieces) > MOST_CONDITIONS:
-            raise QueryRejected(f"a query has at most {MOST_CONDITIONS} conditions", pieces[MOST_CONDITIONS][0].start)
-        return CountQuery(
-            self.table,
-            tuple(self._at(piece[0].start, self._condition, _source(sql, piece), len(piece)) for piece in pieces),
-        )
+        if not isinstance(sql, str):
+            raise QueryRejected(_FORM)
+        if len(sql) > LONGEST:
+            raise QueryRejected(f"a query has at most {LONGEST} characters", LONGEST)
+        head, *conditions = _cut_plain(sql) or _cut(sql)
+        _at(head, self._head)
+        if len(conditions) > MOST_CONDITIONS:
+            raise QueryRejected(f"a query has at most {MOST_CONDITIONS} conditions", conditions[MOST_CONDITIONS].start)
+        return CountQuery(self.table, tuple(_at(piece, self._condition) for piece in conditions))
 
     def check(self, query: CountQuery) -> CountQuery:
         """Return a query that was built by hand, if it is one that `parse` could have returned.
@@ -185,15 +184,8 @@ class Grammar:
             _check_literal(each.value)
         return query
 
-    @staticmethod
-    def _at(start: int, read: Any, text: str, size: int) -> Any:
-        try:
-            return read(text, size)
-        except QueryRejected as error:
-            raise QueryRejected(error.reason, start + (error.position or 0)) from None
-
-    def _read_head(self, text: str, size: int) -> None:
-        select = _select(text) if size <= _HEAD_TOKENS else None
+    def _read_head(self, text: str) -> None:
+        select = _select(text) if len(_tokens(text)) <= _HEAD_TOKENS else None
         if select is None or not _only(select, "expressions", "from") or len(select.expressions) != 1:
             raise QueryRejected(_FORM)
         counted = select.expressions[0]
@@ -201,7 +193,9 @@ class Grammar:
             raise QueryRejected("the only thing to select is count(*), or count(distinct key)", len("select "))
         if not isinstance(counted.this, exp.Star) or not _only(counted.this):
             distinct = counted.this
-            inner = distinct.expressions if isinstance(distinct, exp.Distinct) and _only(distinct, "expressions") else []
+            inner = (
+                distinct.expressions if isinstance(distinct, exp.Distinct) and _only(distinct, "expressions") else []
+            )
             if len(inner) != 1 or _column(inner[0]) != self.key:
                 raise QueryRejected(f"what is counted is * or distinct {self.key}", len("select "))
         table = select.find(exp.Table)
@@ -210,8 +204,8 @@ class Grammar:
         if table.name.lower() != self.table:
             raise QueryRejected(f"the only table is {self.table}", table.this.meta.get("start"))
 
-    def _read_condition(self, text: str, size: int) -> Condition:
-        if size > _CONDITION_TOKENS:
+    def _read_condition(self, text: str) -> Condition:
+        if len(_tokens(text)) > _CONDITION_TOKENS:
             raise QueryRejected("a condition is one column, one comparison and one literal")
         select = _select("SELECT count(*) FROM t WHERE " + text)
         where = select.args.get("where") if select is not None else None
@@ -236,31 +230,76 @@ class Grammar:
             raise QueryRejected(f"column {column} holds {self.columns[column]}: only = and <> compare it")
 
 
-def _tokens(sql: str) -> list[Any]:
-    """Cut into tokens, without a closing semicolon; refuse what no piece may hold."""
-    if not isinstance(sql, str) or not sql.strip():
-        raise QueryRejected(_FORM)
-    if len(sql) > LONGEST:
-        raise QueryRejected(f"a query has at most {LONGEST} characters", LONGEST)
+class _Piece(NamedTuple):
+    """A part of a query's text, and where it starts in it."""
+
+    start: int
+    text: str
+
+
+def _at(piece: _Piece, read: Callable[[str], Any]) -> Any:
+    """Read a piece; what is wrong in it is placed in the whole text."""
     try:
-        tokens: list[Any] = sqlglot.tokenize(sql, read="duckdb")
-    except sqlglot.errors.SqlglotError:
-        raise QueryRejected("this text cannot be read as SQL: a quote that does not close?", 0) from None
-    for token in tokens:
-        if token.comments:
-            raise QueryRejected("a query has no comments", token.start)
+        return read(piece.text)
+    except QueryRejected as error:
+        raise QueryRejected(error.reason, piece.start + (error.position or 0)) from None
+
+
+def _piece(sql: str, start: int, end: int) -> _Piece:
+    text = sql[start:end].lstrip()
+    return _Piece(end - len(text), text.rstrip())
+
+
+def _cut_plain(sql: str) -> list[_Piece] | None:
+    """Cut at WHERE and at each AND where the text alone shows them; None where it takes the tokens to tell.
+
+    In words, numbers, comparisons and double quotes, without comments, an AND with an even number of quotes before it
+    is a token of its own. Each piece goes through sqlglot all the same.
+    """
+    where = _WHERE.search(sql)
+    if where is None or not _PLAIN.fullmatch(sql, where.end()) or "--" in sql:
+        return None
+    bounds = [0, where.start(), where.end()]
+    for each in _AND.finditer(sql, where.end()):
+        bounds += each.span()
+    bounds.append(len(sql))
+    pieces = [_piece(sql, a, b) for a, b in zip(bounds[::2], bounds[1::2], strict=True)]
+    return None if any(piece.text.count('"') % 2 or not piece.text for piece in pieces) else pieces
+
+
+def _cut(sql: str) -> list[_Piece]:
+    """Cut at WHERE and at each AND by tokens, out of any parentheses that enclose whole conjunctions."""
+    tokens = _tokens(sql)
     if tokens and tokens[-1].token_type == TokenType.SEMICOLON:
         tokens = tokens[:-1]
     if not tokens or tokens[0].token_type != TokenType.SELECT:
         raise QueryRejected(_FORM, 0)
-    for token in tokens:
-        if token.token_type == TokenType.SEMICOLON:
-            raise QueryRejected("a query is one statement", token.start)
+    if len(tokens) > _MOST_TOKENS:
+        raise QueryRejected(f"a query has at most {_MOST_TOKENS} words and signs", tokens[_MOST_TOKENS].start)
+    second = next((token for token in tokens if token.token_type == TokenType.SEMICOLON), None)
+    if second is not None:
+        raise QueryRejected("a query is one statement", second.start)
+    where = next((i for i, token in enumerate(tokens) if token.token_type == TokenType.WHERE), len(tokens))
+    parts: list[Sequence[Any]] = [tokens[:where]]
+    if where < len(tokens):
+        parts += _pieces(tokens[where + 1 :], tokens[where].end)
+    return [_Piece(part[0].start, sql[part[0].start : part[-1].end + 1]) for part in parts]
+
+
+def _tokens(sql: str) -> list[Any]:
+    """Cut into tokens, none of them a comment."""
+    try:
+        tokens: list[Any] = sqlglot.tokenize(sql, read="duckdb")
+    except sqlglot.errors.SqlglotError:
+        raise QueryRejected("this text cannot be read as SQL: a quote that does not close?", 0) from None
+    commented = next((token for token in tokens if token.comments), None)
+    if commented is not None:
+        raise QueryRejected("a query has no comments", commented.start)
     return tokens
 
 
 def _pieces(tokens: Sequence[Any], end: int) -> list[Sequence[Any]]:
-    """Split a conjunction at each AND, out of any parentheses that enclose whole conjunctions."""
+    """Split a conjunction at each AND, however it is nested."""
     pieces: list[Sequence[Any]] = []
     waiting = [(tokens, end)]
     while waiting:
@@ -286,10 +325,6 @@ def _split(tokens: Sequence[Any], end: int) -> list[Sequence[Any]]:
         if not piece:
             raise QueryRejected("a condition is missing", tokens[before].start if before >= 0 else end)
     return pieces
-
-
-def _source(sql: str, tokens: Sequence[Any]) -> str:
-    return sql[tokens[0].start : tokens[-1].end + 1]
 
 
 def _select(text: str) -> Any:

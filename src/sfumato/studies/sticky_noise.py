@@ -25,8 +25,9 @@ from sfumato.attacks.sticky_noise import (
     StickyNoiseEngine,
     evaluate,
 )
+from sfumato.attacks.sticky_noise.likelihood import Rounding
 from sfumato.data.tabular import ADULT, load_table, synthetic_census
-from sfumato.sql import PersonTable
+from sfumato.sql import Kind, PersonTable
 from sfumato.statistics.counting import PrivateCountEngine
 from sfumato.studies.study import Row, Scale, Study, StudyResult
 
@@ -49,7 +50,12 @@ class People:
     def domain(self) -> dict[str, list[Any]]:
         """Public values of the attributes."""
         quasi = self.frame.drop(columns=["uid", self.secret])
-        return {name: sorted(column.unique().tolist()) for name, column in quasi.items()}
+        return {str(name): sorted(column.unique().tolist()) for name, column in quasi.items()}
+
+    @property
+    def columns(self) -> dict[str, Kind]:
+        """What a private engine is told of the columns."""
+        return {name: "number" for name in (*self.domain, self.secret)}
 
     @functools.cached_property
     def table(self) -> PersonTable:
@@ -103,7 +109,9 @@ def _salt(*parts: object) -> bytes:
 
 def _best_case(scale: Scale, seed: int) -> Iterator[tuple[tuple[int, str], tuple[int, int]]]:
     """Right guesses and victims by number of attributes and treatment of rounding."""
-    for k, rounding in ((1, "exact"), (2, "exact"), (3, "exact"), (5, "exact"), (5, "ignore"), (7, "exact"), (10, "exact")):
+    ways: list[tuple[int, Rounding]] = [(k, "exact") for k in (1, 2, 3, 5, 7, 10)]
+    ways.append((5, "ignore"))
+    for k, rounding in ways:
         if scale == "smoke" and (k, rounding) not in ((1, "exact"), (5, "exact"), (10, "exact")):
             continue
         right = n = 0
@@ -147,9 +155,7 @@ def _clone(people: People, scale: Scale, seed: int, *, round_to: int = 1, **how:
         lambda _: engine,
         people.frame,
         people.secret,
-        lambda target: CloningAttack(
-            target, people.secret, people.domain, round_to=round_to, random_state=seed, **how
-        ),
+        lambda target: CloningAttack(target, people.secret, people.domain, round_to=round_to, random_state=seed, **how),
         n_victims=_VICTIMS[scale],
         random_state=seed,
     )
@@ -161,7 +167,7 @@ def _measured(report: AttackReport) -> str:
     low, high = report.interval()
     return (
         f"{report.share_attacked:.1%} of {report.victims} attacked, accuracy {report.accuracy:.3f} [{low:.3f}, "
-        f"{high:.3f}], prior {report.prior:.3f}, median {report.median_queries:g} queries, at most {report.most_queries}"
+        f"{high:.3f}], prior {report.prior:.3f}, median {report.median_queries:g} queries, largest {report.most_queries}"
     )
 
 
@@ -186,11 +192,12 @@ def _cloning_rows(people: People, scale: Scale, seed: int) -> Iterator[Row]:
 def _optimised_rows(people: People, scale: Scale, seed: int) -> Iterator[Row]:
     said = "55.4 %, .917, at most 32 queries (abstract)"
     generated = people.name.startswith("generated")
-    for name, how in (
+    ways: tuple[tuple[str, dict[str, Any]], ...] = (
         ("checked dummies", {}),
         ("implied dummies", {"dummies": "implied"}),
         ("implied dummies, equal sets only", {"dummies": "implied", "decide_on": "equal"}),
-    ):
+    )
+    for name, how in ways:
         report = _clone(people, scale, seed, search="chain", statistic="lr", max_queries=32, **how)
         judged = generated and "decide_on" in how
         enough = report.share_attacked >= 0.4 and report.accuracy >= 0.88
@@ -226,7 +233,9 @@ def _suppressed_splits(people: People, draws: int, seed: int) -> tuple[int, int,
     for victim in rng.choice(unique, min(draws, 2000)):
         chosen = np.sort(rng.permutation(len(names))[: rng.integers(2, len(names) + 1)])
         like = np.flatnonzero((codes[:, chosen] == codes[victim, chosen]).all(1))
-        terms = " AND ".join(f"{names[j]} = {codes[victim, j]!r}".replace("np.float64(", "").rstrip(")") for j in chosen)
+        terms = " AND ".join(
+            f"{names[j]} = {codes[victim, j]!r}".replace("np.float64(", "").rstrip(")") for j in chosen
+        )
         if engine.query(f"SELECT count(*) FROM people WHERE {terms}").suppressed:
             alone += len(like) == 1
             few += len(like) > 1
@@ -237,7 +246,10 @@ def _suppressed_splits(people: People, draws: int, seed: int) -> tuple[int, int,
 def _rounded(people: People, scale: Scale, seed: int) -> Iterator[tuple[int, AttackReport]]:
     for round_to in (1, 2, 5, 10, 20):
         if scale != "smoke" or round_to in (1, 10):
-            yield round_to, _clone(people, scale, seed, round_to=round_to, decide_on="equal", statistic="lr", n_dummies=16)
+            yield (
+                round_to,
+                _clone(people, scale, seed, round_to=round_to, decide_on="equal", statistic="lr", n_dummies=16),
+            )
 
 
 def _rounding_rows(rounded: dict[int, AttackReport]) -> Iterator[Row]:
@@ -251,22 +263,27 @@ def _rounding_rows(rounded: dict[int, AttackReport]) -> Iterator[Row]:
 
 def _private_rows(people: People, scale: Scale, seed: int) -> Iterator[Row]:
     """Games of coins, each against an engine with total ε = 1 of its own."""
-    columns = dict.fromkeys(people.frame.columns.drop("uid"), "number")
     k = len(people.domain)
     attacks: list[tuple[str, int, Callable[[Any], Any]]] = [
         ("differential", 2 * k, lambda e: DifferentialAttack(e, people.secret)),
         (
             "cloning, every split taken",
             24,
-            lambda e: CloningAttack(e, people.secret, people.domain, dummies="implied", checks=False, random_state=seed),
+            lambda e: CloningAttack(
+                e, people.secret, people.domain, dummies="implied", checks=False, random_state=seed
+            ),
         ),
         ("asked outright, all ε on one query", 1, lambda e: AveragingAttack(e, people.secret)),
         ("asked outright, 100 times", 100, lambda e: AveragingAttack(e, people.secret, repeats=100)),
     ]
     for name, queries, attack in attacks:
         report = evaluate(
-            lambda frame, queries=queries: PrivateCountEngine(
-                frame, columns, epsilon_per_query=1 / queries, max_queries=queries, neighbours="replace-one"
+            functools.partial(
+                PrivateCountEngine,
+                columns=people.columns,
+                epsilon_per_query=1 / queries,
+                max_queries=queries,
+                neighbours="replace-one",
             ),
             people.frame,
             people.secret,
@@ -289,8 +306,7 @@ def _utility_rows(people: People, seed: int) -> Iterator[Row]:
     rng = np.random.default_rng(seed)
     frame, names = people.frame, list(people.domain)
     sticky = StickyNoiseEngine(people.table, salt=_salt("utility", seed))
-    columns = dict.fromkeys([*names, people.secret], "number")
-    private = PrivateCountEngine(frame, columns, epsilon_per_query=0.05, max_queries=20)
+    private = PrivateCountEngine(frame, people.columns, epsilon_per_query=0.05, max_queries=20)
     truth, ours, theirs = [], [], []
     for i in range(20):
         person = frame.iloc[rng.integers(len(frame))]
@@ -304,12 +320,12 @@ def _utility_rows(people: People, seed: int) -> Iterator[Row]:
     yield Row(
         "an analyst's twenty counts of one to three attributes, generated Adult: error of the sticky engine",
         "less noise than differential privacy (the vendor)",
-        f"median {np.median(answered):g}, largest {max(answered)}, {20 - len(answered)} suppressed; no limit to queries",
+        f"median {np.median(answered):g}, largest {max(answered)}, {20 - len(answered)} suppressed; any number of queries",
     )
     yield Row(
         "the same twenty from the private engine, total ε = 1",
         "deviation 28 a count, by the noise",
-        f"median {np.median(errors):g}, largest {errors.max()}, none suppressed; counts from {min(truth)} to {max(truth)}",
+        f"median {np.median(errors):g}, largest {errors.max()}, none suppressed; counts {min(truth)} to {max(truth)}",
     )
 
 
@@ -320,7 +336,9 @@ def _picture(best: dict[tuple[int, str], tuple[int, int]], rounded: dict[int, At
     left, right = figure.subplots(1, 2)
     exact = [(k, right_ / n, *share_interval(right_, n)) for (k, how), (right_, n) in best.items() if how == "exact"]
     k, accuracy, low, high = np.array(exact).T
-    left.errorbar(k, accuracy, [accuracy - low, high - accuracy], marker="o", capsize=3, label="measured, 95 % interval")
+    left.errorbar(
+        k, accuracy, [accuracy - low, high - accuracy], marker="o", capsize=3, label="measured, 95 % interval"
+    )
     left.plot(5, 0.894, "x", color="C3", markersize=9, markeredgewidth=2, label="paper, 5 attributes")
     left.axhline(0.5, color="0.6", linestyle="--", linewidth=1)
     left.set(xlabel="known attributes", ylabel="secrets guessed right", title="Differential attack, best case")
@@ -352,8 +370,8 @@ attributes they know; later versions of the product differ, and nothing here spe
 - "Uniqueness by suppression alone" takes a suppressed count for one person. It often is of two or three: then a person
   whose secret others do not share is guessed wrong. "Equal sets only" (ours) decides on nothing but two sets of users
   that are equal, which proves what the victim's secret is not, whoever else looks alike.
-- "Implied dummies" (ours) are `age <> 15` beside `age = 30`: they exclude nobody and need no check. Whether the vendor's
-  engine saw through them we do not know.
+- "Implied dummies" (ours) are `age <> 15` beside `age = 30`: they exclude nobody and need no check. Whether the
+  vendor's engine saw through them we do not know.
 - In a game of coins the victim's secret is thrown anew, and each game has an engine of its own.
 - The private engine has ε = 1 in all. It cannot be attacked beyond its bound; the price is noise that a count of a
   few people does not survive.""",

@@ -48,10 +48,10 @@ class CloningAttack:
     have all these attributes. A dummy `column <> x` excludes few: the count of who has A′ and `column = x` is
     suppressed, with u and without. A split that fails is dropped, and the next one tried.
 
-    Few need not be one. Where two or three share A′ and u, sets that are not equal may be another's doing; but sets that
-    are equal still prove that the victim's secret is not v. `decide_on="equal"` rests on that alone: it asks about
-    one value of the secret after the other, until all but one are ruled out. It is ours, as are `search="chain"` and
-    `dummies="implied"`.
+    Few need not be one. Where two or three share A′ and u, sets that are not equal may be another's doing; but sets
+    that are equal still prove that the victim's secret is not v. `decide_on="equal"` rests on that alone: it asks
+    about one value of the secret after the other, until all but one are ruled out. It is ours, as are
+    `search="chain"` and `dummies="implied"`.
 
     Parameters
     ----------
@@ -184,9 +184,7 @@ class CloningAttack:
             splits.deserted(split)
         return None
 
-    def _test(
-        self, asker: Asker, common: Sequence[Term], apart: Term, dummies: Iterator[Term], k: int
-    ) -> float | None:
+    def _test(self, asker: Asker, common: Sequence[Term], apart: Term, dummies: Iterator[Term], k: int) -> float | None:
         """Log odds that the victim is among those counted; None if a count is suppressed or the dummies are too few."""
         differences: list[int] = []
         for dummy in dummies:
@@ -219,7 +217,9 @@ class CloningAttack:
         for i in rng.permutation(len(candidates)):
             column, value = candidates[i]
             excluded = [*common, (column, "=", value)]
-            if self.dummies == "implied" or not self.checks or (
-                asker.count(excluded) is None and asker.count([*excluded, apart]) is None
+            if (
+                self.dummies == "implied"
+                or not self.checks
+                or (asker.count(excluded) is None and asker.count([*excluded, apart]) is None)
             ):
                 yield column, "<>", value

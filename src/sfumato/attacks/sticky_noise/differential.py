@@ -78,7 +78,9 @@ class DifferentialAttack:
         self.engine, self.secret, self.table = engine, secret, table
         self.prior = dict(zip(self.values, given, strict=True))
         self.max_tries, self.random_state = max_tries, random_state
-        self._likelihood = {"noise_sd": noise_sd, "round_to": round_to, "rounding": rounding}
+        if not noise_sd > 0 or round_to < 1:
+            raise InvalidData("noise_sd must be above 0 and round_to at least 1")
+        self.noise_sd, self.round_to, self.rounding = noise_sd, round_to, rounding
 
     def attack(self, known: Mapping[str, Any]) -> Guess:
         """Guess the secret of the user whose attributes these are.
@@ -86,7 +88,7 @@ class DifferentialAttack:
         Raises
         ------
         AttackNotApplicable
-            If every pair of counts is suppressed, for all subsets that were tried, or fewer than one attribute is known.
+            If every pair of counts is suppressed, for all subsets that were tried, or no attribute is known.
         """
         known = read_known(known, self.secret, 1)
         asker = Asker(self.engine, self.table, None)
@@ -107,7 +109,9 @@ class DifferentialAttack:
             if not differences:
                 return None
             prior = self.prior[value]
-            evidence = differential_log_odds(differences, len(names), **self._likelihood)
+            evidence = differential_log_odds(
+                differences, len(names), self.noise_sd, round_to=self.round_to, rounding=self.rounding
+            )
             odds[value] = evidence + math.log(prior / (1 - prior))
         return odds
 

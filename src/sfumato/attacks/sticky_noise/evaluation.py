@@ -131,8 +131,9 @@ class AttackReport:
             return f"{self.attack}: none of {self.victims} users could be attacked"
         low, high = self.interval()
         return (
-            f"{self.attack}: {self.attacked} of {self.victims} users attacked ({self.share_attacked:.1%}), accuracy "
-            f"{self.accuracy:.3f} [{low:.3f}, {high:.3f}], prior {self.prior:.3f}, median {self.median_queries:g} queries"
+            f"{self.attack}: {self.attacked} of {self.victims} users attacked ({self.share_attacked:.1%}), "
+            f"accuracy {self.accuracy:.3f} [{low:.3f}, {high:.3f}], prior {self.prior:.3f}, "
+            f"median {self.median_queries:g} queries"
         )
 
     def to_evidence(self, *, alpha: float = 0.05) -> Evidence:
@@ -239,7 +240,7 @@ def evaluate(
         if coins:
             truth[i] = rng.integers(len(values))
             thrown = data.copy()
-            thrown.iloc[victim, data.columns.get_loc(secret)] = values[truth[i]]
+            thrown.loc[thrown.index[victim], secret] = values[truth[i]]
             engine = make_engine(thrown)
         log: list[str] = []
         trial = attack(QueryOnly(engine, log))  # type: ignore[arg-type]

@@ -51,15 +51,18 @@ def log_difference(d: Any, mean: float, variance: float, *, round_to: int = 1, r
         return np.maximum(np.log(np.maximum(mass, 0.0)), _LEAST)
 
 
-def differential_log_odds(d: Any, k: int, noise_sd: float = 1.0, **how: Any) -> float:
+def differential_log_odds(
+    d: Any, k: int, noise_sd: float = 1.0, *, round_to: int = 1, rounding: Rounding = "exact"
+) -> float:
     """Log odds that the victim was counted, from its differences with k attributes and one condition more.
 
     Equal sets share all noise of the k common conditions, so d ~ N(0, 2) comes from the two layers of the further
     condition. Sets that differ by the victim share the static layers only: d ~ N(1, 2k + 2).
     """
     unit = noise_sd**2
-    apart = log_difference(d, 1.0, (2 * k + 2) * unit, **how)
-    return float((apart - log_difference(d, 0.0, 2 * unit, **how)).sum())
+    apart = log_difference(d, 1.0, (2 * k + 2) * unit, round_to=round_to, rounding=rounding)
+    same = log_difference(d, 0.0, 2 * unit, round_to=round_to, rounding=rounding)
+    return float((apart - same).sum())
 
 
 def cloning_log_odds(d: Any, k: int, noise_sd: float = 1.0, round_to: int = 1) -> float:
