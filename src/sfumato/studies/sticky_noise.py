@@ -32,8 +32,8 @@ from sfumato.statistics.counting import PrivateCountEngine
 from sfumato.studies.study import Row, Scale, Study, StudyResult
 
 _BEST_CASE = {"smoke": 200, "small": 2000, "full": 10_000}  # victims a number of attributes
-_VICTIMS = {"smoke": 30, "small": 500, "full": 2000}
-_COINS = {"smoke": 60, "small": 600, "full": 3000}
+_VICTIMS = {"smoke": 25, "small": 500, "full": 2000}
+_COINS = {"smoke": 30, "small": 500, "full": 3000}
 _BLOCK = 100  # victims of the best case that share an engine
 _SURE = 1 - 1e-6  # level of intervals that decide at smoke scale and about bounds
 
@@ -55,7 +55,7 @@ class People:
     @property
     def columns(self) -> dict[str, Kind]:
         """What a private engine is told of the columns."""
-        return {name: "number" for name in (*self.domain, self.secret)}
+        return dict.fromkeys((*self.domain, self.secret), "number")
 
     @functools.cached_property
     def table(self) -> PersonTable:
@@ -167,7 +167,7 @@ def _measured(report: AttackReport) -> str:
     low, high = report.interval()
     return (
         f"{report.share_attacked:.1%} of {report.victims} attacked, accuracy {report.accuracy:.3f} [{low:.3f}, "
-        f"{high:.3f}], prior {report.prior:.3f}, median {report.median_queries:g} queries, largest {report.most_queries}"
+        f"{high:.3f}], prior {report.prior:.3f}, median {report.median_queries:g} queries, most {report.most_queries}"
     )
 
 
@@ -320,7 +320,7 @@ def _utility_rows(people: People, seed: int) -> Iterator[Row]:
     yield Row(
         "an analyst's twenty counts of one to three attributes, generated Adult: error of the sticky engine",
         "less noise than differential privacy (the vendor)",
-        f"median {np.median(answered):g}, largest {max(answered)}, {20 - len(answered)} suppressed; any number of queries",
+        f"median {np.median(answered):g}, largest {max(answered)}, {20 - len(answered)} suppressed; no end of queries",
     )
     yield Row(
         "the same twenty from the private engine, total ε = 1",
