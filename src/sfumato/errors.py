@@ -15,6 +15,27 @@ class InvalidData(SfumatoError, ValueError):
     """The data do not have the declared shape; nothing was spent."""
 
 
+class QueryRejected(InvalidData):
+    """A text that is not a query of the grammar; nothing was evaluated and nothing was spent.
+
+    Attributes
+    ----------
+    reason : str
+        Why, in terms of the analyst's own text and of public names.
+    position : int or None
+        Where in the text, counted in characters from 0.
+    """
+
+    def __init__(self, reason: str, position: int | None = None) -> None:
+        super().__init__(reason if position is None else f"{reason} (at character {position})")
+        self.reason = reason
+        self.position = position
+
+
+class AttackNotApplicable(SfumatoError, ValueError):
+    """An attack whose conditions do not hold for this target: no guess, neither right nor wrong."""
+
+
 class InvalidClaim(SfumatoError, ValueError):
     """A claim, bound or conversion that cannot hold; nothing was spent."""
 

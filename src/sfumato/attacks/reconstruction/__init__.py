@@ -4,6 +4,7 @@ For teams about to publish synthetic data. Annamalai, Gadotti and Rocher, "A Lin
 Attribute Inference Attacks against Synthetic Data" (USENIX Security 2024, arXiv 2301.10053).
 """
 
+from sfumato.attacks.coins import AttackOutcome
 from sfumato.attacks.reconstruction.attack import ReconstructionAttack
 from sfumato.attacks.reconstruction.baselines import (
     AttributeAttack,
@@ -14,7 +15,7 @@ from sfumato.attacks.reconstruction.baselines import (
 from sfumato.attacks.reconstruction.encoding import Codebook, discretize
 from sfumato.attacks.reconstruction.games import AttributeGame
 from sfumato.attacks.reconstruction.queries import Queries, build_queries
-from sfumato.attacks.reconstruction.report import AttackOutcome, GameReport
+from sfumato.attacks.reconstruction.report import GameReport
 from sfumato.attacks.reconstruction.solver import Solution, solve
 from sfumato.attacks.reconstruction.targets import (
     BayesianNetwork,
