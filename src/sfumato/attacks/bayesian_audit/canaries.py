@@ -20,7 +20,7 @@ from scipy import stats
 from sfumato.attacks.bayesian_audit.calibration import Calibration
 from sfumato.attacks.bayesian_audit.counts import AttackCounts
 from sfumato.attacks.bayesian_audit.intervals import clopper_pearson_lower, clopper_pearson_upper, epsilon_interval
-from sfumato.attacks.bayesian_audit.one_run import best_guesses
+from sfumato.attacks.bayesian_audit.one_run import GUESS_SHARES, best_guesses, one_run_epsilon
 from sfumato.attacks.bayesian_audit.posterior import EpsilonPosterior
 from sfumato.attacks.bayesian_audit.power import Profile, profile_of
 from sfumato.errors import InvalidClaim, InvalidData
@@ -83,7 +83,7 @@ class CanaryReport:
         """Whether such counts would refute the claim: of independent runs, any point of its privacy profile."""
         if self.mode == "one run":
             guesses = counts.tp + counts.fn + counts.fp + counts.tn
-            share = self.alpha / len(_GUESS_SHARES)
+            share = self.alpha / len(GUESS_SHARES)
             found = one_run_epsilon(self.m, guesses, counts.tp + counts.tn, self.delta, share)
             return found > self.claim.epsilon_at(self.delta)
         return _margin(counts, profile_of(self.claim, self.n_models), self.alpha) > 0

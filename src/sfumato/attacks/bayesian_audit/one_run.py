@@ -16,7 +16,7 @@ from sfumato.errors import InvalidData
 
 _REACH = 60.0  # standard deviations below the mode after which a binomial tail is below any double
 _MOST_EPSILON = 100.0
-_GUESS_SHARES = (0.1, 0.3, 1.0)  # of the canaries of one run, extremes first; alpha is divided among them
+GUESS_SHARES = (0.1, 0.3, 1.0)  # of the canaries of one run, extremes first; alpha is divided among them
 
 
 def one_run_pvalue(m: int, guesses: int, correct: int, epsilon: float, delta: float) -> float:
@@ -118,12 +118,12 @@ def best_guesses(
     """
     m, order = len(scores), np.argsort(scores, kind="stable")
     best = -1.0, order[:0], np.zeros(0, dtype=np.bool_)
-    for share in _GUESS_SHARES:
+    for share in GUESS_SHARES:
         each = max(1, int(share * m) // 2)
         picked = np.concatenate([order[:each], order[m - each :]])
         guess = np.repeat([False, True], each)
         correct = int((included[picked] == guess).sum())
-        found = one_run_epsilon(m, 2 * each, correct, delta, alpha / len(_GUESS_SHARES))
+        found = one_run_epsilon(m, 2 * each, correct, delta, alpha / len(GUESS_SHARES))
         best = max(best, (found, picked, guess), key=lambda each: each[0])
     return best
 
