@@ -1,11 +1,12 @@
 """PersonTable: one row a person, and who meets the conditions of a counting query.
 
-For engines that answer analysts. The table is copied into a DuckDB of its own; its conditions are built from checked
-names and bound parameters, and each is evaluated once for as long as it is remembered.
+For engines that answer analysts. The table is copied into DuckDB; conditions are built from names of our own and
+bound parameters, and each is evaluated once for as long as it is remembered.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from functools import lru_cache
@@ -64,7 +65,7 @@ class PersonTable:
     def __init__(
         self, data: Any, *, key: str = "uid", columns: Mapping[str, Kind] | None = None, name: str = "people"
     ) -> None:
-        self._connection = duckdb.connect(":memory:", config={"threads": 1})
+        self._connection = _database(os.getpid()).cursor()
         self._lock = threading.Lock()
         types = self._take(data)
         if key not in types:
@@ -113,10 +114,11 @@ class PersonTable:
         """Register the frame with DuckDB; the columns and their types there."""
         try:
             frame: Any = nw.from_native(data)
-            arrow = (frame.collect() if isinstance(frame, nw.LazyFrame) else frame).to_arrow()
         except TypeError:
             raise InvalidData(f"expected a data frame or a DuckDB relation, got {type(data).__name__}") from None
-        except ValueError:  # PyArrow's: a column of several types; its message holds values
+        try:
+            arrow = (frame.collect() if isinstance(frame, nw.LazyFrame) else frame).to_arrow()
+        except (TypeError, ValueError):  # PyArrow's, for a column of several types; its message holds values
             raise InvalidData("each column must hold values of one type") from None
         if len({name.lower() for name in arrow.column_names}) < len(arrow.column_names):
             raise InvalidData("names of columns must differ by more than case")
@@ -125,7 +127,7 @@ class PersonTable:
         return {column: kind for column, kind, *_ in described}
 
     def _store(self, key: str, kinds: Mapping[str, Kind], types: Mapping[str, str]) -> None:
-        """Copy what is needed, under names of our own, and let go of the frame and of all the world outside."""
+        """Copy what is needed, under names of our own, and let go of the frame; no other connection sees the copy."""
         parts = [f"CAST({_quoted(key)} AS VARCHAR) AS key", "row_number() OVER () - 1 AS person"]
         for column, kind in kinds.items():
             if kind == "number" and types[column] in _WHOLE:
@@ -138,10 +140,8 @@ class PersonTable:
             except duckdb.Error:  # its message holds a value
                 raise InvalidData(f"column {column!r} must hold {kind}") from None
             parts.append(f"{cast} AS {self._places[column.lower()]}")
-        self._connection.execute(f"CREATE TABLE people AS SELECT {', '.join(parts)} FROM incoming")
+        self._connection.execute(f"CREATE TEMP TABLE people AS SELECT {', '.join(parts)} FROM incoming")
         self._connection.unregister("incoming")
-        self._connection.execute("SET enable_external_access = false")
-        self._connection.execute("SET lock_configuration = true")
 
     def _check_whole(self, column: str) -> None:
         wide = f"CAST({_quoted(column)} AS HUGEINT)"
@@ -168,6 +168,13 @@ class PersonTable:
         mask[columns["person"]] = columns["met"]
         mask.flags.writeable = False
         return mask
+
+
+@lru_cache(maxsize=1)
+def _database(process: int) -> Any:
+    """One empty database a process, in memory and without access to files or networks."""
+    config = {"threads": 1, "enable_external_access": False, "lock_configuration": True}
+    return duckdb.connect(":memory:", config=config)
 
 
 def _kinds(types: Mapping[str, str], key: str) -> dict[str, Kind]:

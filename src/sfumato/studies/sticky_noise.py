@@ -31,9 +31,9 @@ from sfumato.sql import Kind, PersonTable
 from sfumato.statistics.counting import PrivateCountEngine
 from sfumato.studies.study import Row, Scale, Study, StudyResult
 
-_BEST_CASE = {"smoke": 200, "small": 2000, "full": 10_000}  # victims a number of attributes
-_VICTIMS = {"smoke": 25, "small": 500, "full": 2000}
-_COINS = {"smoke": 30, "small": 500, "full": 3000}
+_BEST_CASE = {"smoke": 100, "small": 2000, "full": 10_000}  # victims a number of attributes
+_VICTIMS = {"smoke": 12, "small": 500, "full": 2000}
+_COINS = {"smoke": 20, "small": 500, "full": 3000}
 _BLOCK = 100  # victims of the best case that share an engine
 _SURE = 1 - 1e-6  # level of intervals that decide at smoke scale and about bounds
 
