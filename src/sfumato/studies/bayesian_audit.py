@@ -339,7 +339,7 @@ def _picture(found: list[tuple[str, float, float, float]]) -> Any:
     axes.set_yticks(places, [name for name, *_ in found])
     axes.invert_yaxis()
     axes.set_xlabel("certified lower bound of ε (95 % confidence)")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return figure
 
 
