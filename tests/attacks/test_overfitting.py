@@ -99,3 +99,12 @@ def test_bad_input():
         OverfittingReport("x", ones, ones, ones, NONE, exact=False).to_evidence()
     with pytest.raises(InvalidClaim):
         _ = OverfittingReport("x", ones, ones, ones / 2, Claim(PureDP(1.0))).ceiling
+
+
+def test_the_feature_selection_table_of_exact_answers():
+    """No noise and a fixed seed, so that this is the same each time; n = 2000 as in the study at scale small."""
+    found = feature_selection(
+        lambda train, holdout: (exact(holdout), exact(holdout)), NONE, n=2000, features=2000, runs=5, random_state=0
+    )
+    assert [found[k].reported.mean() for k in (20, 100, 500)] == pytest.approx([0.56, 0.633, 0.635], abs=0.02)
+    assert [found[k].population.mean() for k in (20, 100, 500)] == pytest.approx([0.5] * 3, abs=0.02)

@@ -71,7 +71,7 @@ def oracle(mechanism, **parameters):
         outputs,
         [(coins(6), coins(7))] if mechanism != "split" else [(coins(6), coins(7)), (coins(8), coins(7))],
         [(coins(2), coins(10))],
-        trials=20_000 if mechanism == "gaussian" else 1000,
+        trials=20_000 if mechanism == "gaussian" else 500,
         bug=2 if mechanism == "gaussian" else 4,
     )
 
@@ -110,7 +110,7 @@ def sparse(kind):
         lambda data, n, rng: repeated(n, lambda: ask(data)),
         [(low, high), (low - 5, high - 5)],  # the second falls otherwise under the key that is used again
         [(low - 4, high + 4)],
-        trials=1000,
+        trials=500,
         bug=6,
     )
 
@@ -131,7 +131,7 @@ def thresholdout(bound):
         lambda data, n, rng: repeated(n, lambda: ask(data)),
         [(coins(9), coins(8))],
         [(coins(2), coins(12))],
-        trials=1000,
+        trials=500,
         bug=8,
     )
 
@@ -153,7 +153,7 @@ def weights(**budget):
         lambda data, n, rng: repeated(n, lambda: ask(data)),
         [(coins(11), coins(12))],
         [(coins(2), coins(12))],
-        trials=1000,
+        trials=500,
         bug=8,
     )
 
@@ -175,7 +175,7 @@ def mwem():
         lambda data, n, rng: repeated(n, lambda: measured(data)),
         [(coins(6), coins(7))],
         [(coins(2), coins(10))],
-        trials=1000,
+        trials=500,
         bug=8,
     )
 

@@ -306,7 +306,7 @@ def _real_rows(scale: Scale, seed: int) -> Iterator[Row]:
             parts = np.array_split(np.random.default_rng([seed, repeat]).permutation(len(y)), 3)
             train, holdout, fresh = parts
             for arm in found:
-                with Thresholdout((X[train], y[train]), (X[holdout], y[holdout]), budget=20) as asked:
+                with Thresholdout((X[train], y[train]), (X[holdout], y[holdout]), budget=3 * seeds) as asked:
                     scoring = "accuracy" if arm == "naive" else thresholdout_scorer(asked)
                     search = GridSearchCV(
                         DecisionTreeClassifier(max_features=2, splitter="random"),
@@ -314,6 +314,7 @@ def _real_rows(scale: Scale, seed: int) -> Iterator[Row]:
                         scoring=scoring,
                         cv=[(train, holdout)],
                         refit=False,
+                        error_score="raise",
                     ).fit(X, y)
                 scores = search.cv_results_["mean_test_score"]
                 best = search.cv_results_["params"][int(np.nanargmax(scores))]
