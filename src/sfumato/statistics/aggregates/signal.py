@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
 from sfumato.statistics.aggregates.bags import Floats
 from sfumato.statistics.aggregates.moments import Moments
@@ -27,7 +28,7 @@ class Signal:
 
 
 def estimate_signal(moments: Moments, n: int, bags: int, floor: float, *, most: float, intercept: bool) -> Signal:
-    """Posterior means of t and s2, the share t/(t + s2) being anything in [0, 1] beforehand.
+    """Posterior means of t and s2, the correlation √(t/(t + s2)) being anything in [0, 1] beforehand.
 
     Coefficients are drawn from N(0, (t/d) Σ⁻¹). The risk of `theory` is linear in t and s2, so that the ρ which is best
     at their means is best on average; at the most likely values, which may have t = 0, it is not.
@@ -58,7 +59,9 @@ def estimate_signal(moments: Moments, n: int, bags: int, floor: float, *, most: 
     squares = (projected / grown).sum(axis=1) + rest
     s2 = np.maximum(np.maximum(squares / freedom, floor), np.finfo(float).tiny)
     misfit = freedom * np.log(s2) + np.log(grown).sum(axis=1) + squares / s2
-    weights = np.exp((misfit.min() - misfit) / 2) / (np.cosh(_LOG_ODDS / 2) ** 2)  # of a uniform share
+    correlation = np.sqrt(special.expit(_LOG_ODDS))
+    density = correlation * special.expit(-_LOG_ODDS)  # of a uniform correlation, up to a factor
+    weights = np.exp((misfit.min() - misfit) / 2) * density
     t = np.exp(_LOG_ODDS) * s2
     weights = np.where(t <= most, weights, 0.0)
     if not weights.any():
