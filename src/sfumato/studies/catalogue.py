@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from sfumato.errors import InvalidData
+from sfumato.studies.adaptive import STUDY as ADAPTIVE
+from sfumato.studies.aggregate_responses import STUDY as AGGREGATE_RESPONSES
 from sfumato.studies.bayesian_audit import STUDY as BAYESIAN_AUDIT
 from sfumato.studies.dp_kaplan_meier import STUDY as DP_KAPLAN_MEIER
 from sfumato.studies.linear_reconstruction import STUDY as LINEAR_RECONSTRUCTION
+from sfumato.studies.robust_private import STUDY as ROBUST_PRIVATE
 from sfumato.studies.sequential import STUDY as SEQUENTIAL
+from sfumato.studies.similarity import STUDY as SIMILARITY
+from sfumato.studies.sticky_noise import STUDY as STICKY_NOISE
 from sfumato.studies.study import Study
+from sfumato.studies.subject_membership import STUDY as SUBJECT_MEMBERSHIP
 
 _STUDIES = (
     DP_KAPLAN_MEIER,
+    STICKY_NOISE,
     SEQUENTIAL,
     LINEAR_RECONSTRUCTION,
+    ROBUST_PRIVATE,
+    SUBJECT_MEMBERSHIP,
     BAYESIAN_AUDIT,
+    ADAPTIVE,
+    SIMILARITY,
+    AGGREGATE_RESPONSES,
 )
 
 
