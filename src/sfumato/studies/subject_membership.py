@@ -316,9 +316,9 @@ took part.
   not here, and its tables could not be read, so that its abstract is all that rows are compared with.
 - Noise, sampling and clipping are exact and are paid for: one path for records, silos and subjects. The numbers of
   rounds, steps and silos are public.
-- At the level of records the noise matters little: from ε = 1 to 8 the attack does as well, so that clipping and larger
-  samples are what differs from no protection. At the level of silos two of them leave nothing but noise: the model knows
-  no more than chance (one in five), and has nothing to betray.
+- At the level of records the noise matters little: from ε = 1 to 8 the attack does as well, so that clipping and
+  larger samples are what differs from no protection. At the level of silos two of them leave nothing but noise: the
+  model knows no more than chance (one in five), and has nothing to betray.
 - That weight decay lowers the risk did not come out: at the levels of the grid, up to .001, it does nothing.
 - An AUC near a half proves nothing, and none of the attacks is tight: the bound of ε from one run stays far below
   what is accounted.""",
