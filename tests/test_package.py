@@ -16,6 +16,19 @@ def test_import_brings_no_heavy_library():
     assert done.stdout.strip() == "[]"
 
 
+def test_no_module_brings_a_library_of_an_extra_that_trains_or_federates():
+    """A family may use them inside functions; importing it must not."""
+    code = """
+import importlib, pkgutil, sys, sfumato
+for module in pkgutil.walk_packages(sfumato.__path__, "sfumato."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+print([name for name in ("torch", "opacus", "transformers", "diffusers", "flwr") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_the_version_comes_from_one_place():
     assert importlib.metadata.version("sfumato") == sfumato.__version__
 
