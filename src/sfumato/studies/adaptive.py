@@ -170,10 +170,11 @@ def _sign_rows(scale: Scale, seed: int) -> Iterator[Row]:
             continue
         found = []
         for deviation in (0.0, 0.05, 0.1, 0.2):
-            report = sign_aggregation(_noisy(m + 1, deviation), EXACT, n=1000, features=m, runs=runs, random_state=seed)
+            target = _noisy(deviation, np.random.default_rng(seed))
+            report = sign_aggregation(target, EXACT, n=1000, features=m, runs=runs, random_state=seed)
             found.append(2 * float((report.on_sample - 0.5).mean()))
         want = [float(x) for x in figures.split("/")]
-        near = max(abs(a - b) for a, b in zip(found, want, strict=True)) <= 0.03
+        near = max(abs(a - b) for a, b in zip(found, want, strict=True)) <= 0.04
         yield Row(
             f"sign aggregation, n = 1000, {m:,} features: bias of the last ±1 query, noise 0/.05/.1/.2, {runs} runs",
             f"{figures} (our notes)",
@@ -182,15 +183,17 @@ def _sign_rows(scale: Scale, seed: int) -> Iterator[Row]:
         )
 
 
-def _noisy(queries: int, deviation: float) -> Callable[[Any], Ask]:
-    """Means of ±1 features with Gaussian noise of that deviation: half of it for values in [0, 1]."""
+def _noisy(deviation: float, rng: np.random.Generator) -> Callable[[Any], Ask]:
+    """Means of ±1 features with Gaussian noise of that deviation, half of it in [0, 1]: simulated, not private."""
 
     def target(rows: Any) -> Ask:
-        if deviation == 0:
-            return exact(rows)
-        rho = queries / (2 * (len(rows) * deviation / 2) ** 2)
-        oracle = AdaptiveOracle(rows, max_queries=queries, mechanism="gaussian", rho=rho)
-        return lambda query: oracle.answer(query).value
+        answer = exact(rows)
+
+        def ask(query: Any) -> Any:
+            means = answer(query)
+            return means + rng.normal(scale=deviation / 2, size=np.shape(means))
+
+        return ask
 
     return target
 
@@ -391,7 +394,7 @@ def _picture(selected: Selected, scale: Scale) -> Any:
     from matplotlib.figure import Figure
 
     n, runs = _SELECTION[scale]
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
     for axes, case, title in zip(
         figure.subplots(1, 2, sharey=True), ("noise", "signal"), ("labels by coin", "20 features matter"), strict=True
     ):
@@ -405,7 +408,8 @@ def _picture(selected: Selected, scale: Scale) -> Any:
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("features in the model")
     figure.axes[0].set_ylabel(f"accuracy, mean of {runs} runs, n = {n:,}")
-    figure.axes[1].legend(frameon=False, fontsize=8, loc="upper right")
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, frameon=False, fontsize=8, loc="outside right upper")
     return figure
 
 
@@ -419,6 +423,8 @@ true of it alone.
 - Figures of "our notes" come from two runs of our own at n = 10,000 and from single runs elsewhere: not the paper's.
 - "Exact" answers with the holdout's own means. "Reusable" is the Science experiment, each feature asked of a
   `Thresholdout`; "models only" chooses features on the training set and asks the holdout about models.
+- The experiment's holdout is meant for n = 10,000, the scale `full`. At n = 2,000 its threshold of 4/√n and the noise of
+  as much on each comparison let the training set's accuracy pass in many runs: reported accuracies stay too high there.
 - Half-widths are those of the transfer theorem of Jung et al. (2020) with a Rényi conversion, which is some 20 %
   tighter than the textbook one behind the figures of our notes.
 - A half-width of the size that exact answers break needs more rows than sign aggregation can be run on (n and m in

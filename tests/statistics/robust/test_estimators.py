@@ -26,6 +26,8 @@ from sfumato.statistics.robust import (
     DPTrimmedMean,
     DPWinsorizedMean,
     FiniteRange,
+    InterquantileRange,
+    LStatistic,
     RobustToPrivate,
     check_sensitivity,
     median,
@@ -266,6 +268,31 @@ def test_parameters_are_kept_as_given():
     assert estimator.bounds is bounds
     fitted = DPQuantile(1.0, p=0.25, bounds=(0, 9)).fit(np.linspace(0, 9, 300))
     assert pickle.loads(pickle.dumps(fitted)).estimate_ == fitted.estimate_
+
+
+def test_extreme_records_warn_nobody():
+    """A warning that depends on the data would leave with the logs."""
+    wild = np.array([1e308, -1e308, 1.7e308, -1.7e308, 0.0, 1.0] * 60)
+    table = np.column_stack((wild, wild[::-1]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for kind in LOCATIONS:
+            kind(bounds=(-1e307, 1)).fit(wild)
+        DPMedian(scale=1e-300, delta=1e-6).fit(wild)
+        DPScale(bounds=(1e-200, 1e200)).fit(wild)
+        DPDepthRegression(X_bounds=(-1e-9, 1e-9), y_bounds=(-1e-9, 1e-9), grid_size=5).fit(wild[:, None], wild)
+        DPPrincipalDirection(net_size=20, center=-1e308).fit(table)
+
+
+def test_statistics_that_could_have_another_reach_are_refused():
+    with pytest.raises(InvalidData, match="runs"):
+        LStatistic(3, ((0, 3, 1), (1, 2, -1)))
+    with pytest.raises(InvalidData, match="runs"):
+        LStatistic(3, ((0, 4, 1),))
+    with pytest.raises(InvalidData, match="ranks"):
+        InterquantileRange(3, 2, 2)
+    with pytest.raises(InvalidData, match="divisor"):
+        RobustToPrivate(statistic=lambda n: LStatistic(n, ((0, n, 2**40),)), bounds=(0, 1)).fit(np.ones(500))
 
 
 # Regression and directions

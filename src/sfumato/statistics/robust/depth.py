@@ -65,7 +65,8 @@ def regression_depth(X: Floats, y: Floats, coefficients: Floats, *families: Side
     depth = np.empty(len(coefficients), np.int64)
     block = max(1, _BLOCK // max(n, 1))
     for start in range(0, len(coefficients), block):
-        residuals = y[:, np.newaxis] - projections(X, coefficients[start : start + block])
+        with np.errstate(over="ignore", invalid="ignore"):  # a warning would depend on the data
+            residuals = y[:, np.newaxis] - projections(X, coefficients[start : start + block])
         signs = np.concatenate((residuals > 0, residuals < 0)).astype(np.float32).T
         # sums of zeros and ones below 2^24 are exact in any order
         against = [(signs @ each).max(axis=1) for family in families for each in (family.same, family.other)]

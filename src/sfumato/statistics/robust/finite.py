@@ -190,8 +190,10 @@ class DPPrincipalDirection(BaseEstimator):  # type: ignore[misc]
         if not 2 <= d <= 3:
             raise InvalidData(f"principal directions are offered for 2 or 3 columns, got n_features = {d}")
         net = half_sphere(d, size)
+        with np.errstate(over="ignore"):  # a warning would depend on the data
+            centred = records - self._center(d)
         chosen, self.claim_ = choose_candidate(
-            direction_depth(records - self._center(d), net, float(self.separation)),
+            direction_depth(centred, net, float(self.separation)),
             self.epsilon,
             purpose=f"principal direction among {size}",
             assumptions=("the centre and the number of records are public",),

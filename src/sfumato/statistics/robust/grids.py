@@ -102,7 +102,9 @@ class Line:
 
     def cells(self, x: Floats) -> Integers:
         """Nearest cell of each record, records beyond the bounds moved to them, NaN to the centre."""
-        return _rounded(np.where(np.isnan(x), 0.0, x - self.centre), self.pitch, self.radius)
+        with np.errstate(over="ignore"):  # a warning would depend on the data
+            moved = np.where(np.isnan(x), 0.0, x - self.centre)
+        return _rounded(moved, self.pitch, self.radius)
 
     def ends(self, low: Integers, high: Integers, divisor: int) -> tuple[Integers, Integers]:
         """First and last point of each interval, widened by the margin; whole-number arithmetic."""
@@ -142,7 +144,7 @@ class Ladder:
     @property
     def ratio(self) -> float:
         """Half the range over the resolution, in logarithms."""
-        return math.log(self.upper / self.lower) / (2 * self.resolution)
+        return self._logs / (2 * self.resolution)
 
     def cells(self, x: Floats) -> Integers:
         """Nearest multiple of a power of two that is far below the smallest answer; of NaN, 0."""
@@ -161,10 +163,14 @@ class Ladder:
         return float(self._values[point])
 
     @property
+    def _logs(self) -> float:
+        return math.log(self.upper) - math.log(self.lower)
+
+    @property
     def _pitch(self) -> float:
         return _power_of_two_below(self.lower / 256)
 
     @cached_property
     def _values(self) -> Floats:
-        rungs = math.ceil(_FINER * math.log(self.upper / self.lower) / self.resolution) + 1
+        rungs = math.ceil(_FINER * self._logs / self.resolution) + 1
         return np.geomspace(self.lower, self.upper, rungs)

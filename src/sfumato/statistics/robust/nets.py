@@ -53,6 +53,7 @@ def projections(X: Floats, directions: Floats) -> Floats:
     whoever the others are, so that a count of records moves by at most 1 when one is replaced.
     """
     total = np.zeros((len(X), len(directions)))
-    for column, weights in zip(X.T, directions.T, strict=True):
-        total += column[:, np.newaxis] * weights
+    with np.errstate(over="ignore", invalid="ignore"):  # a warning would depend on the data
+        for column, weights in zip(X.T, directions.T, strict=True):
+            total += column[:, np.newaxis] * weights
     return total

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -67,10 +67,19 @@ class LStatistic:
         Records.
     runs : tuple of (start, stop, weight)
         Ranks start .. stop-1, from 0, and their positive whole weight.
+
+    Raises
+    ------
+    InvalidData
+        If a run or a weight is anything else: with a negative weight the reach would be wrong.
     """
 
     n: int
     runs: tuple[tuple[int, int, int], ...]
+
+    def __post_init__(self) -> None:
+        if not self.runs or any(not 0 <= a < b <= self.n or w < 1 for a, b, w in self.runs):
+            raise InvalidData("runs must be (start, stop, weight) with 0 <= start < stop <= n and weight at least 1")
 
     @property
     def divisor(self) -> int:
@@ -151,7 +160,11 @@ class InterquantileRange:
     n: int
     first: int
     last: int
-    divisor: int = 1
+    divisor: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.first < self.last < self.n:
+            raise InvalidData("expected ranks 0 <= first < last < n")
 
     @property
     def breakdown(self) -> int:

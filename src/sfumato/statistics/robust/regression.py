@@ -163,7 +163,8 @@ class _Planes:
 
     def scores(self, X: Floats, y: Floats) -> Integers:
         """Depth of every candidate, support by support."""
-        standard, target = (X - self._centre) / self._half, (y - self._middle) / self._reach
+        with np.errstate(over="ignore"):  # a warning would depend on the data
+            standard, target = (X - self._centre) / self._half, (y - self._middle) / self._reach
         axes = Sides.of(standard)
         return np.concatenate([self._depths(standard, target, axes, support) for support in self._supports()])
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.errors import InvalidClaim
+from sfumato.errors import InvalidClaim, InvalidData
 from sfumato.privacy.release import Release
 from sfumato.statistics.robust.grids import Floats, Grid, Integers
 from sfumato.statistics.robust.reach import Reach
 
+_LARGEST = 2**62  # values times the divisor must fit int64
 _NEGLIGIBLE = 40.0  # points at the deepest level weigh together at most e^-40 of the best one
 
 
@@ -76,7 +77,11 @@ def rings(statistic: Reach, grid: Grid, x: Floats, levels: int) -> Rings:
     ------
     InvalidClaim
         If the statistic's intervals are not nested, so that its reach cannot be exact.
+    InvalidData
+        If its divisor is too large for the grid.
     """
+    if statistic.divisor * grid.radius >= _LARGEST:
+        raise InvalidData("the statistic's divisor is too large for a grid this fine")
     cells = np.sort(grid.cells(x))
     levels = min(levels, len(cells))
     low, high = statistic.reach(cells, grid.radius, levels)

@@ -7,6 +7,7 @@ For the private estimators of one number. In the place of the range-free extensi
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 
@@ -40,9 +41,11 @@ def occupied_range(
     has such a bin, their common counts are equal, and δ = 2b is enough; if only one has, the common counts differ by
     1, and max(1, e^(ε/2)) b is.
     """
-    bins, counts = np.unique(np.floor(np.clip(x / width, -_MOST_BINS, _MOST_BINS)), return_counts=True)
+    with np.errstate(over="ignore"):
+        places = np.floor(np.clip(x / width, -_MOST_BINS, _MOST_BINS))
+    bins, counts = np.unique(places, return_counts=True)
     noise = release.prepaid(ApproxDP(epsilon, delta))
-    noisy = noise.discrete_laplace(counts, l1_sensitivity=2, scale=2 / epsilon)
+    noisy = noise.discrete_laplace(counts, l1_sensitivity=2, scale=2 / Fraction(epsilon))
     fullest = int(np.argmax(noisy))
     if noisy[fullest] < threshold(epsilon, delta):
         return None
