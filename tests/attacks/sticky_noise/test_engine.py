@@ -74,8 +74,8 @@ def test_the_noise_of_h_conditions_has_mean_zero_and_variance_2h(h, n):
 
 
 def test_repeating_gains_nothing_and_asking_beside_dummies_does():
-    """1000 repeats are one answer. Beside a dummy each, the noise of the set is drawn anew: the mean over 400 keeps only
-    the two layers of the condition itself, and lies within six deviations of count and layers."""
+    """1000 repeats are one answer. The mean over 400 dummies keeps the two layers of the condition itself and nothing
+    else, within six deviations."""
     asked = engine(noise_sd=1e3)
     query = TABLE.parse(sql("a0 = 1"))
     assert len({asked.query(query).count for _ in range(1000)}) == 1
