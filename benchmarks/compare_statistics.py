@@ -64,8 +64,8 @@ def load():
     }
 
 
-def rmse(run, truth):
-    errors = [float(run()) - truth for _ in range(REPEATS)]
+def rmse(truth, release, *arguments, **parameters):
+    errors = [float(release(*arguments, **parameters)) - truth for _ in range(REPEATS)]
     return float(np.sqrt(np.mean(np.square(errors))))
 
 
@@ -98,14 +98,14 @@ def ours(data):
         for name, (x, bounds, scale) in columns(data).items():
             known = {"bounds": bounds, "scale": scale}
             if name == "lung age":
-                found[f"mean, {name}, {epsilon}"] = rmse(lambda: private_mean(x, epsilon, **known), x.mean())
-            found[f"median, {name}, {epsilon}"] = rmse(lambda: private_median(x, epsilon, **known), np.median(x))
+                found[f"mean, {name}, {epsilon}"] = rmse(x.mean(), private_mean, x, epsilon, **known)
+            found[f"median, {name}, {epsilon}"] = rmse(np.median(x), private_median, x, epsilon, **known)
             found[f"0.9 quantile, {name}, {epsilon}"] = rmse(
-                lambda: private_quantile(x, 0.9, epsilon, **known), np.quantile(x, 0.9)
+                np.quantile(x, 0.9), private_quantile, x, 0.9, epsilon, **known
             )
         x = data["lung age"]
         wide = {"bounds": (-1e6, 1e6), "scale": 10.0}
-        found[f"mean, lung age, range ±10^6, {epsilon}"] = rmse(lambda: private_mean(x, epsilon, **wide), x.mean())
+        found[f"mean, lung age, range ±10^6, {epsilon}"] = rmse(x.mean(), private_mean, x, epsilon, **wide)
     line = DPDepthRegression(1.0, X_bounds=(15, 45), y_bounds=(0, 350))
     found["line, progression on body mass index, 1.0"] = score_line(data, lambda x, y: line.fit(x, y).predict)
     kernel = SimilarityClassifier("kernel", 1.0, delta=1e-5, classes=range(10), norm_bound=6.0)
@@ -116,7 +116,7 @@ def ours(data):
 def opendp_errors(data):
     import opendp.prelude as dp
 
-    dp.enable_features("contrib")
+    dp.enable_features("contrib", "idealized-numerics", "honest-but-curious")
     found = {}
     for epsilon in EPSILONS:
         for name, (x, bounds, _) in columns(data).items():
@@ -124,25 +124,31 @@ def opendp_errors(data):
             space = (dp.vector_domain(dp.atom_domain(bounds=(low, high)), size=len(x)), dp.symmetric_distance())
             if name == "lung age":
                 mean = space >> dp.t.then_mean() >> dp.m.then_laplace(scale=(high - low) / len(x) / epsilon)
-                found[f"mean, {name}, {epsilon}"] = rmse(lambda: mean(x.tolist()), x.mean())
+                found[f"mean, {name}, {epsilon}"] = rmse(x.mean(), mean, x.tolist())
             candidates = np.arange(low, high + 1).tolist()
             plain = (dp.vector_domain(dp.atom_domain(T=float, nan=False), size=len(x)), dp.symmetric_distance())
             for title, alpha in (("median", 0.5), ("0.9 quantile", 0.9)):
-                # d_in = 2: one replaced record is a removed and an added one
-                measure = dp.binary_search_chain(
-                    lambda s, a=alpha: dp.m.make_private_quantile(
-                        *plain, dp.max_divergence(), candidates=candidates, alpha=a, scale=s
-                    ),
-                    2,
-                    epsilon,
-                    T=float,
-                )
-                found[f"{title}, {name}, {epsilon}"] = rmse(lambda: measure(x.tolist()), np.quantile(x, alpha))
+                measure = opendp_quantile(plain, candidates, alpha, epsilon)
+                found[f"{title}, {name}, {epsilon}"] = rmse(np.quantile(x, alpha), measure, x.tolist())
         x = data["lung age"]
         space = (dp.vector_domain(dp.atom_domain(bounds=(-1e6, 1e6)), size=len(x)), dp.symmetric_distance())
         mean = space >> dp.t.then_mean() >> dp.m.then_laplace(scale=2e6 / len(x) / epsilon)
-        found[f"mean, lung age, range ±10^6, {epsilon}"] = rmse(lambda: mean(x.tolist()), x.mean())
+        found[f"mean, lung age, range ±10^6, {epsilon}"] = rmse(x.mean(), mean, x.tolist())
+    # scale 4: epsilon 1 at distance 2, a replaced record
+    line = dp.sklearn.linear_model.LinearRegression(
+        dp.max_divergence(), x_bounds=[(15.0, 45.0)], y_bounds=(0.0, 350.0), scale=4.0
+    )
+    found["line, progression on body mass index, 1.0"] = score_line(data, lambda x, y: line.fit(x, y).predict)
     return found
+
+
+def opendp_quantile(space, candidates, alpha, epsilon):
+    import opendp.prelude as dp
+
+    def make(scale):
+        return dp.m.make_private_quantile(*space, dp.max_divergence(), candidates=candidates, alpha=alpha, scale=scale)
+
+    return dp.binary_search_chain(make, 2, epsilon, T=float)  # a replaced record is removed and another one added
 
 
 def diffprivlib_errors(data):
@@ -152,16 +158,14 @@ def diffprivlib_errors(data):
     for epsilon in EPSILONS:
         for name, (x, bounds, _) in columns(data).items():
             if name == "lung age":
-                found[f"mean, {name}, {epsilon}"] = rmse(
-                    lambda: tools.mean(x, epsilon=epsilon, bounds=bounds), x.mean()
-                )
+                found[f"mean, {name}, {epsilon}"] = rmse(x.mean(), tools.mean, x, epsilon=epsilon, bounds=bounds)
             for title, p in (("median", 0.5), ("0.9 quantile", 0.9)):
                 found[f"{title}, {name}, {epsilon}"] = rmse(
-                    lambda: tools.quantile(x, p, epsilon=epsilon, bounds=bounds), np.quantile(x, p)
+                    np.quantile(x, p), tools.quantile, x, p, epsilon=epsilon, bounds=bounds
                 )
         x = data["lung age"]
         found[f"mean, lung age, range ±10^6, {epsilon}"] = rmse(
-            lambda: tools.mean(x, epsilon=epsilon, bounds=(-1e6, 1e6)), x.mean()
+            x.mean(), tools.mean, x, epsilon=epsilon, bounds=(-1e6, 1e6)
         )
     line = models.LinearRegression(epsilon=1.0, bounds_X=(15, 45), bounds_y=(0, 350))
     found["line, progression on body mass index, 1.0"] = score_line(data, lambda x, y: line.fit(x, y).predict)
@@ -172,7 +176,7 @@ def diffprivlib_errors(data):
 
 def print_table(table):
     names = list(dict.fromkeys(name for each in table.values() for name in each))
-    print("| what, on what, ε | " + " | ".join(table) + " |\n|---" * 1 + "|---" * len(table) + "|")
+    print("| what, on what, ε | " + " | ".join(table) + " |\n" + "|---" * (1 + len(table)) + "|")
     for name in names:
         print(
             f"| {name} | " + " | ".join(f"{each[name]:.3g}" if name in each else "" for each in table.values()) + " |"
