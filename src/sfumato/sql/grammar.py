@@ -185,8 +185,8 @@ class Grammar:
         return query
 
     def _read_head(self, text: str) -> None:
-        select = _select(text) if len(_tokens(text)) <= _HEAD_TOKENS else None
-        if select is None or not _only(select, "expressions", "from") or len(select.expressions) != 1:
+        select = _parsed(text) if len(_tokens(text)) <= _HEAD_TOKENS else None
+        if type(select) is not exp.Select or not _only(select, "expressions", "from") or len(select.expressions) != 1:
             raise QueryRejected(_FORM)
         counted = select.expressions[0]
         if not isinstance(counted, exp.Count) or not _only(counted, "this", "big_int"):
@@ -207,11 +207,9 @@ class Grammar:
     def _read_condition(self, text: str) -> Condition:
         if len(_tokens(text)) > _CONDITION_TOKENS:
             raise QueryRejected("a condition is one column, one comparison and one literal")
-        select = _select("SELECT count(*) FROM t WHERE " + text)
-        where = select.args.get("where") if select is not None else None
-        if select is None or where is None or not _only(select, "expressions", "from", "where"):
+        comparison = _parsed(text)
+        if comparison is None:
             raise QueryRejected("a condition is one column, one comparison and one literal")
-        comparison = where.this
         sign = _OPERATORS.get(type(comparison))
         name = _column(comparison.this) if sign is not None else None
         if sign is None or name is None:
@@ -327,13 +325,13 @@ def _split(tokens: Sequence[Any], end: int) -> list[Sequence[Any]]:
     return pieces
 
 
-def _select(text: str) -> Any:
-    """The one SELECT that a text is, or None."""
+def _parsed(text: str) -> Any:
+    """The one statement or expression that a text is, or None."""
     try:
         statements = sqlglot.parse(text, read="duckdb")
     except sqlglot.errors.SqlglotError:
         return None
-    return statements[0] if len(statements) == 1 and type(statements[0]) is exp.Select else None
+    return statements[0] if len(statements) == 1 else None
 
 
 def _only(node: Any, *allowed: str) -> bool:

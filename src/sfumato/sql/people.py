@@ -173,7 +173,7 @@ class PersonTable:
 @lru_cache(maxsize=1)
 def _database(process: int) -> Any:
     """One empty database a process, in memory and without access to files or networks."""
-    config = {"threads": 1, "enable_external_access": False, "lock_configuration": True}
+    config: dict[str, Any] = {"threads": 1, "enable_external_access": False, "lock_configuration": True}
     return duckdb.connect(":memory:", config=config)
 
 
