@@ -423,8 +423,8 @@ true of it alone.
 - Figures of "our notes" come from two runs of our own at n = 10,000 and from single runs elsewhere: not the paper's.
 - "Exact" answers with the holdout's own means. "Reusable" is the Science experiment, each feature asked of a
   `Thresholdout`; "models only" chooses features on the training set and asks the holdout about models.
-- The experiment's holdout is meant for n = 10,000, the scale `full`. At n = 2,000 its threshold of 4/√n and the noise of
-  as much on each comparison let the training set's accuracy pass in many runs: reported accuracies stay too high there.
+- The experiment's holdout is meant for n = 10,000, the scale `full`. At n = 2,000 its threshold of 4/√n, and noise of
+  as much on each comparison, let the training set's accuracy pass in many runs: what is reported stays too high.
 - Half-widths are those of the transfer theorem of Jung et al. (2020) with a Rényi conversion, which is some 20 %
   tighter than the textbook one behind the figures of our notes.
 - A half-width of the size that exact answers break needs more rows than sign aggregation can be run on (n and m in
