@@ -51,13 +51,13 @@ def test_an_absent_peer_is_said_to_be_absent(people, monkeypatch):
     assert anonymeter(people, people, people, "SEX") is None
 
 
-@pytest.mark.parametrize("choice", ["tree", "adaptive"])
-def test_marginals_are_kept(choice):
+@pytest.mark.parametrize("about", [None, "b"])
+def test_marginals_are_kept(about):
     pytest.importorskip("mbi", reason="mbi is not installed")
     rng = np.random.default_rng(0)
     a = rng.integers(2, size=500)
     frame = pd.DataFrame({"a": a, "b": np.where(rng.random(500) < 0.9, a, 1 - a), "c": rng.integers(3, size=500)})
-    generator = MarginalSynthesizer(choice, rounds=1, random_state=0).fit(frame)
+    generator = MarginalSynthesizer(about, random_state=0).fit(frame)
     drawn = generator.sample(20_000)
     assert generator.misfit_ < 0.01
     assert abs((drawn["a"] == drawn["b"]).mean() - (frame["a"] == frame["b"]).mean()) < 0.03
