@@ -52,7 +52,7 @@ def counting(name, neighbours):
         outputs,
         [(people(*base), people(*less))],
         [(people(*[old] * 4, away), people(*far))],
-        trials=2000,
+        trials=1000,
     )
 
 

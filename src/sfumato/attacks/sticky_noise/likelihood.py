@@ -12,7 +12,6 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
-from scipy.stats import norm
 
 Floats: TypeAlias = NDArray[np.float64]
 Rounding: TypeAlias = Literal["exact", "ignore"]
@@ -42,7 +41,7 @@ def log_difference(d: Any, mean: float, variance: float, *, round_to: int = 1, r
     """
     deviation = math.sqrt(variance)
     if rounding == "ignore":
-        return np.asarray(norm.logpdf(d, mean, deviation) + math.log(round_to))
+        return _log_normal(np.asarray(d, dtype=np.float64) - mean, deviation) + math.log(round_to)
     # The distribution is symmetric: on the lower side of its mean nothing cancels.
     x = -np.abs(np.asarray(d, dtype=np.float64) - mean) / round_to
     s = deviation / round_to
@@ -78,10 +77,10 @@ def cloning_log_odds(d: Any, k: int, noise_sd: float = 1.0, round_to: int = 1) -
     grid = center + np.arange(-3, 3 + step, step)
     with np.errstate(divide="ignore"):
         triangle = np.log(np.maximum(1 - np.abs(values - grid), 0.0)).sum(axis=0)
-    log_same = triangle + norm.logpdf(grid, 0.0, math.sqrt(2) * sd)
+    log_same = triangle + _log_normal(grid, math.sqrt(2) * sd)
     wide = center + np.linspace(-8, 8, 641) * (1 + sd)
     each = log_difference(values - wide, 0.0, 2 * sd**2).sum(axis=0)
-    log_apart = each + norm.logpdf(wide, 1 / round_to, math.sqrt(2 * k + 2) * sd)
+    log_apart = each + _log_normal(wide - 1 / round_to, math.sqrt(2 * k + 2) * sd)
     same = np.logaddexp.reduce(log_same) + math.log(step)
     apart = np.logaddexp.reduce(log_apart) + math.log(wide[1] - wide[0])
     return float(np.clip(apart - same, _LEAST, -_LEAST))
@@ -124,4 +123,9 @@ def _simulated(
 def _twice_integrated(x: Floats, deviation: float) -> Floats:
     """∫ (x - t)⁺ of the centred normal density, accurate for negative x."""
     z = x / deviation
-    return np.asarray(x * ndtr(z) + deviation * norm.pdf(z))
+    return np.asarray(x * ndtr(z) + deviation * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi))
+
+
+def _log_normal(x: Floats, deviation: float) -> Floats:
+    """Log-density of the centred normal distribution."""
+    return np.asarray(-((x / deviation) ** 2) / 2 - math.log(deviation * math.sqrt(2 * math.pi)))
