@@ -59,7 +59,7 @@ def entry(name, estimator, columns, pair, far, classes=None, **change):
         lambda data, n, rng: copies(run, data, n),
         [pair],
         [far],
-        **change,
+        **{"trials": 8_000, **change},
     )
 
 

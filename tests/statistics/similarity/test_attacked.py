@@ -74,7 +74,7 @@ def test_levels_all_at_the_full_budget_are_caught_by_the_audit(monkeypatch):
 
 
 def test_an_l2_sensitivity_with_laplace_noise_is_caught_by_the_audit(monkeypatch):
-    """√D where it must be √2·D: with D = 64 the noise is 11 times too small."""
+    """√D where it must be √2·D: with D = 64 the noise is 11 times too small, and at ε = 4 the audit can see it."""
     real = features.part
 
     def confused(count, replaced):
@@ -82,13 +82,13 @@ def test_an_l2_sensitivity_with_laplace_noise_is_caught_by_the_audit(monkeypatch
         return Part(int(honest.l2), honest.l2, honest.weight)
 
     def run(data):
-        return PrivateKDE(**{**PURE, "n_features": 64}, random_state=0).fit(data)
+        return PrivateKDE(epsilon=4.0, n_features=64, random_state=0).fit(data)
 
     pair = [(PAIR[1], PAIR[0])]
-    sound = auditor(alpha=1e-6).audit(released(run), Claim(PureDP(1.0)), pairs=pair)
+    sound = auditor(alpha=1e-6).audit(released(run), Claim(PureDP(4.0)), pairs=pair)
     assert sound.verdict == "no violation found"
     monkeypatch.setattr(features, "part", confused)
-    assert auditor().audit(released(run), Claim(PureDP(1.0)), pairs=pair).verdict == "violation"
+    assert auditor().audit(released(run), Claim(PureDP(4.0)), pairs=pair).verdict == "violation"
 
 
 @pytest.mark.parametrize("bound", [{"epsilon": 1.0}, {"epsilon": 1.0, "delta": 1e-5}])

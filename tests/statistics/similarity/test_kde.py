@@ -89,6 +89,13 @@ def test_the_noise_has_the_stated_deviation():
         assert measured == pytest.approx(runs[0].noise_deviation_, rel=0.15)
 
 
+@pytest.mark.parametrize("epsilon", [0.1, 1.0, 4.0, 20.0])
+def test_a_delta_buys_gaussian_noise_and_less_of_it(epsilon):
+    pure, approximate = (PrivateKDE(epsilon=epsilon, delta=d, n_features=16).fit([[0.0]]) for d in (None, 1e-6))
+    assert approximate.noise_deviation_ < pure.noise_deviation_
+    assert PrivateKDE(epsilon=epsilon, delta=1e-6).fit([[0.0]]).features_.count == 1250
+
+
 def test_a_question_asked_again_has_the_same_answer_to_the_last_bit():
     rng = np.random.default_rng(0)
     X, Y = rng.normal(size=(100, 5)), rng.normal(size=(7, 5))
@@ -125,7 +132,7 @@ def test_laplace_noise_takes_as_many_features_as_are_best_and_gaussian_noise_as_
     assert choose_features(10**9, 1.0, alpha=0.1) == 50
     assert choose_features(0, 1.0) == 16
     chosen = PrivateKDE(epsilon=1.0, noise_seed=1, random_state=0).fit(np.zeros((1000, 1)))
-    assert chosen.features_.count == choose_features(chosen.n_, 0.95, columns=1) == 25
+    assert chosen.features_.count == choose_features(chosen.n_, 0.9, columns=1) == 24
     with pytest.raises(InvalidData):
         choose_features(10, 1.0, alpha=0)
 

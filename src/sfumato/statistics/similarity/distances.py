@@ -82,7 +82,7 @@ class PrivateDistanceSum(BaseEstimator):  # type: ignore[misc]
     directions : int, default 64
         Random unit vectors for "l2".
     shares : {"geometric", "equal"}
-        How levels share the budget; "equal", as published, is there for comparison.
+        How levels share the budget; "equal", the usual way, is there for comparison.
     noise : {"auto", "laplace", "gaussian"}
     neighbours : {"add-remove", "replace-one"}
         With "replace-one" the number of people is public.

@@ -25,7 +25,7 @@ from sfumato.statistics.similarity.planning import FEWEST, MOST, best_count
 from sfumato.statistics.similarity.rows import Floats, Integers, read_rows
 from sfumato.statistics.similarity.spending import Noise, Part, Plan, Terms, positive, read_terms, whole
 
-SHARE_FOR_COUNT = 0.05  #: of the budget: it buys the number of people
+SHARE_FOR_COUNT = 0.1  #: of the budget: it buys the number of people
 ALPHA = 0.02  #: error of a mean similarity that "auto" lets the features cause
 WIDE, PROJECTED = 1024, 256  # "auto" projects more columns than the first to the second number
 
@@ -62,8 +62,8 @@ class PrivateKDE(BaseEstimator):  # type: ignore[misc]
         Public, in the unit of the columns. Coordinates beyond 2^14 bandwidths from the origin (fewer for some kernels:
         `features_.farthest`) are clipped; subtract a public centre where that could matter.
     epsilon : float, optional
-        Pure ε-DP by Laplace noise, or with `delta` (ε, δ)-DP, then mostly by Gaussian noise. 1.0 if neither
-        `epsilon` nor `rho` is given.
+        Pure ε-DP by Laplace noise, or with `delta` (ε, δ)-DP, by Gaussian noise unless δ is below 10^-13 or so.
+        1.0 if neither `epsilon` nor `rho` is given.
     delta : float, optional
     rho : float, optional
         ρ-zCDP by Gaussian noise, instead of `epsilon`.
@@ -74,7 +74,7 @@ class PrivateKDE(BaseEstimator):  # type: ignore[misc]
         answers many columns faster. "auto" projects more than 1024 columns to 256. Not for "laplacian".
     noise : {"auto", "laplace", "gaussian"}
     neighbours : {"add-remove", "replace-one"}
-        With "replace-one" the number of people is public; otherwise it is bought with 5 % of the budget.
+        With "replace-one" the number of people is public; otherwise it is bought with 10 % of the budget.
     random_state : int, RandomState or None
         Draws the frequencies, which are public.
     noise_seed : int, optional
@@ -271,7 +271,8 @@ def columns_kept(project: Any, shape: Kernel, d: int) -> int | None:
 
 def _planned(terms: Terms, count: int) -> Plan:
     sums = features.part(count, terms.replaced)
-    return terms.plan([sums]) if terms.replaced else terms.plan([Part(1, 1.0), sums], COUNT_AND_SUMS)
+    # the count has no weight: the noise that is best for the sums is taken
+    return terms.plan([sums]) if terms.replaced else terms.plan([Part(1, 1.0, 0.0), sums], COUNT_AND_SUMS)
 
 
 COUNT_AND_SUMS = (SHARE_FOR_COUNT, 1 - SHARE_FOR_COUNT)
