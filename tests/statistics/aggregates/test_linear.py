@@ -211,11 +211,11 @@ def test_debias_divides_by_the_shrinkage():
 def test_signal_and_noise_are_estimated_from_bag_means(k):
     rng = np.random.default_rng(9)
     found = []
-    for _ in range(60):
-        X = rng.normal(size=(600, 20))
+    for _ in range(20):
+        X = rng.normal(size=(3000, 20))
         theta = rng.normal(size=20)
-        y = X @ (theta / np.linalg.norm(theta)) * 2 + rng.normal(size=600) * 1.5
-        bag_id = make_bags(600, k, random_state=rng)
+        y = X @ (theta / np.linalg.norm(theta)) * 2 + rng.normal(size=3000) * 1.5
+        bag_id = make_bags(3000, k, random_state=rng)
         signal = AggregateRegressor().fit(X, aggregate(y, bag_id), bag_id=bag_id).signal_
         found.append((signal.t, signal.s2))
     t, s2 = np.mean(found, axis=0)

@@ -60,8 +60,9 @@ def make_bags(
     Examples
     --------
     >>> from sfumato.statistics.aggregates import make_bags
-    >>> make_bags(6, 3, random_state=0).tolist()
-    [0, 1, 1, 0, 0, 1]
+    >>> bag_id = make_bags(6, 3, random_state=0)
+    >>> sorted(bag_id.tolist())
+    [0, 0, 0, 1, 1, 1]
     """
     n, k = _whole("n", n), _whole("k", k)
     if k > n:

@@ -62,13 +62,12 @@ def compare_mechanisms(
     chosen = theory.optimal_bag_size(n, d, t=t, s2=s2, **terms)  # type: ignore[arg-type]
     instance = theory.optimal_bag_size(n, d, t=t, s2=s2, max_rho=1.0, **terms)  # type: ignore[arg-type]
     noisy = s2 + theory.label_noise(response_range, epsilon=epsilon, rho_zcdp=rho_zcdp)
-    ridge = theory.optimal_ridge(d, t, noisy)
     norm = _gaussian_norm(n, d, l1=epsilon is not None) if feature_norm is None else feature_norm
     rows = {
         "bags, k and ρ chosen": (chosen.k, chosen.rho, 0.0, chosen.risk),
         "bags, ρ at most 1": (instance.k, instance.rho, 0.0, instance.risk),
         "noisy labels, least squares": (1, 0.0, 0.0, theory.risk_bag(n, d, 1, noisy)),
-        "noisy labels, ridge": (1, 0.0, ridge, float(theory.risk(n, d, 1, 0.0, t, noisy, ridge=ridge))),
+        "noisy labels, ridge": (1, 0.0, theory.optimal_ridge(d, t, noisy), ridge_risk(n, d, t, noisy)),
         "noisy XᵀY, shrunk": (None, None, None, sufficient_risk(n, d, t, s2, norm * response_range, epsilon, rho_zcdp)),
         "the mean": (None, None, None, t),
     }
@@ -76,6 +75,11 @@ def compare_mechanisms(
     frame["k"] = frame["k"].astype("Int64")
     frame["gain"] = 1 - frame["risk"] / t
     return frame.rename_axis("mechanism")
+
+
+def ridge_risk(n: int, d: int, t: float, noisy: float) -> float:
+    """Risk of the best ridge on labels of variance `noisy`: no bags do better, in theory."""
+    return float(theory.risk(n, d, 1, 0.0, t, noisy, ridge=theory.optimal_ridge(d, t, noisy)))
 
 
 def sufficient_risk(

@@ -170,8 +170,12 @@ class AggregateRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         n, k, (t, s2) = bags.n, bags.n / len(bags), (self.signal_.t, self.signal_.s2)
         if len(bags) == bags.n and isinstance(self.rho, (int, float)) and self.rho > 0:
             warnings.warn("rho has no effect: each bag is one person", UserWarning, stacklevel=3)
-        automatic = 0.0 if self.ridge == "auto" else theory.optimal_rho(n, d, k, t, s2, debias=self.debias)
-        self.rho_ = 0.0 if len(bags) == bags.n else float(automatic if self.rho == "auto" else self.rho)
+        if len(bags) == bags.n or (self.rho == "auto" and self.ridge == "auto"):
+            self.rho_ = 0.0
+        elif self.rho == "auto":
+            self.rho_ = theory.optimal_rho(n, d, k, t, s2, debias=self.debias)
+        else:
+            self.rho_ = float(self.rho)
         best = min(theory.optimal_ridge(d, t, s2), theory.LARGEST_RHO * n)
         self.ridge_ = float(best if self.ridge == "auto" else self.ridge)
         self.shrinkage_ = float(theory.shrinkage(n, d, k, self.rho_, ridge=self.ridge_))

@@ -10,6 +10,7 @@ import warnings
 from typing import Any, Literal, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state
@@ -19,7 +20,7 @@ from sfumato.errors import InvalidData
 from sfumato.privacy.bounds import PureDP
 from sfumato.statistics.aggregates import theory
 from sfumato.statistics.aggregates.bags import Floats, make_bags, read_bags
-from sfumato.statistics.aggregates.comparing import compare_mechanisms, feature_norm
+from sfumato.statistics.aggregates.comparing import compare_mechanisms, feature_norm, ridge_risk, sufficient_risk
 from sfumato.statistics.aggregates.linear import AggregateRegressor, read_features
 from sfumato.statistics.aggregates.releasing import GRANULES, LabelBudget, check_seed, read_budget, release_means
 
@@ -162,15 +163,9 @@ class PrivateAggregateRegressor(RegressorMixin, BaseEstimator):  # type: ignore[
         inner._check()
         seed = check_random_state(self.random_state).randint(2**31)
         self.bag_id_ = make_bags(n, k, remainder="larger", random_state=seed)
-        self.comparison_ = compare_mechanisms(
-            n, d, t=t, s2=s2, feature_norm=feature_norm(X, l1=isinstance(budget.bound, PureDP)), **terms
-        )
-        if self.comparison_["gain"].max() < _LEAST_GAIN:
-            warnings.warn(
-                "no signal at this budget: by the priors, every mechanism predicts hardly better than the mean",
-                UserWarning,
-                stacklevel=2,
-            )
+        norm = feature_norm(X, l1=isinstance(budget.bound, PureDP))
+        self._public = {"n": n, "d": d, "t": t, "s2": s2, "feature_norm": norm, **terms}
+        self._warn_without_signal(norm)
         self.bag_size_ = k
         self.responses_ = release_means(labels, read_bags(self.bag_id_), budget, self.noise_seed)
         self.claim_ = self.responses_.claim
@@ -179,11 +174,32 @@ class PrivateAggregateRegressor(RegressorMixin, BaseEstimator):  # type: ignore[
             setattr(self, name, getattr(inner, name))
         return self
 
+    @property
+    def comparison_(self) -> pd.DataFrame:
+        """Expected risks of other mechanisms with the same claim, from public numbers."""
+        check_is_fitted(self)
+        return compare_mechanisms(**self._public)
+
     def predict(self, X: ArrayLike) -> Floats:
         """Predict the response of each person, shape (n,)."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
         return np.asarray(X @ self.coef_ + self.intercept_, np.float64)
+
+    def _warn_without_signal(self, norm: float) -> None:
+        p = self._public
+        budget = p.get("epsilon"), p.get("rho_zcdp")
+        noisy = p["s2"] + theory.label_noise(p["response_range"], epsilon=budget[0], rho_zcdp=budget[1])
+        reached = min(
+            ridge_risk(p["n"], p["d"], p["t"], noisy),
+            sufficient_risk(p["n"], p["d"], p["t"], p["s2"], norm * p["response_range"], *budget),
+        )
+        if reached > (1 - _LEAST_GAIN) * p["t"]:
+            warnings.warn(
+                "no signal at this budget: by the priors, every mechanism predicts hardly better than the mean",
+                UserWarning,
+                stacklevel=3,
+            )
 
     def _bag_size(self, n: int, d: int, t: float, s2: float, terms: dict[str, Any]) -> int:
         if self.bag_size == "auto":
