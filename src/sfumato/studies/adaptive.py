@@ -427,7 +427,7 @@ true of it alone.
   as much on each comparison, let the training set's accuracy pass in many runs: what is reported stays too high.
 - At n = 10,000 four runs were made by hand, k = 20, 100, 500, reported/fresh. Noise: exact .530/.498, .562/.499,
   .634/.499; reusable .493/.502, .495/.498, .508/.503. Signal: exact .608/.606, .598/.548, .651/.520; reusable
-  .605/.606, .611/.548, .525/.523: of the four at k = 100, three reported the training set's accuracy, .08 too high.
+  .605/.606, .611/.548, .525/.523: of the four at k = 100, three were .08 too high.
 - Half-widths are those of the transfer theorem of Jung et al. (2020) with a Rényi conversion, which is some 20 %
   tighter than the textbook one behind the figures of our notes.
 - A half-width of the size that exact answers break needs more rows than sign aggregation can be run on (n and m in
