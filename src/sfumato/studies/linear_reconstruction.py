@@ -287,11 +287,11 @@ true of the population: knowing everything but the person's record, nobody is ri
 - Not only outliers: the tenths go by the mean Hamming distance to the ten nearest other people. From resampled people
   the most ordinary are read like all others; a network of degree 3 protects them somewhat, and outliers hardly.
 - That the forest and the nearest record are weaker by .15 did not come out, and with all bits random it could not: a
-  network of degree 3 puts the secret into one table of four attributes, which it keeps exactly. A reader who knows that table and nothing else
-  is right about .86 of the generated people, half of whom are alone in their cell, and of two people in a cell nobody
-  can tell who has the bit. All three attacks come near that ceiling, so that none can be far ahead. On the real table
-  fair, whose cells are larger, the ceiling is .65, and the linear attack with its sets of three attributes is behind
-  the others, which see all four; sets of two, three and four make up most of it.
+  network of degree 3 puts the secret into one table of four attributes, which it keeps exactly. A reader who knows
+  that table and nothing else is right about .86 of the generated people, half of whom are alone in their cell, and of
+  two people in a cell nobody can tell who has the bit. All three attacks come near that ceiling, so that none can be
+  far ahead. On the real table fair, whose cells are larger, the ceiling is .65, and the linear attack with its sets of
+  three attributes is behind the others, which see all four; sets of two, three and four make up most of it.
 - The published game and that on all bits differ on the network: true secrets give it another structure than coins do.
 - The graphical models are fitted by the package mbi to exact counts, so without the noise of MST; the misfit is what
   the fit left undone. AIM's choice of marginals, tried with few rounds, did not converge in minutes and is not here.
