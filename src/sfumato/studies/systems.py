@@ -61,7 +61,7 @@ SYSTEMS: tuple[System, ...] = (
         "attacks.reconstruction",
         "attack",
         "works",
-        "[study](studies/10-linear-reconstruction.md); one target of ours is out of reach there, CTGAN and RAP were not run",
+        "[study](studies/10-linear-reconstruction.md); one target is out of reach there, CTGAN and RAP were not run",
     ),
     System(
         11,
