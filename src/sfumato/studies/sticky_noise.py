@@ -32,8 +32,8 @@ from sfumato.statistics.counting import PrivateCountEngine
 from sfumato.studies.study import Row, Scale, Study, StudyResult
 
 _BEST_CASE = {"smoke": 100, "small": 2000, "full": 10_000}  # victims a number of attributes
-_VICTIMS = {"smoke": 12, "small": 500, "full": 2000}
-_COINS = {"smoke": 20, "small": 500, "full": 3000}
+_VICTIMS = {"smoke": 10, "small": 500, "full": 2000}
+_COINS = {"smoke": 15, "small": 500, "full": 3000}
 _BLOCK = 100  # victims of the best case that share an engine
 _SURE = 1 - 1e-6  # level of intervals that decide at smoke scale and about bounds
 
@@ -391,9 +391,9 @@ attributes they know; later versions of the product differ, and nothing here spe
   that are equal, which proves what the victim's secret is not, whoever else looks alike.
 - "Implied dummies" (ours) are `age <> 15` beside `age = 30`: they exclude nobody and need no check. Whether the
   vendor's engine saw through them we do not know.
-- Rounding to multiples of 5 or more hinders both attacks: beside such a step a dummy's noise, of deviation √2, no longer
-  spreads the answers over the fractions, so that further dummies tell little that is new. Our likelihoods take the
-  fractions as evenly spread, which is not the best attack there: the curve is what these attacks reach, no promise.
+- Rounding to multiples of 5 or more hinders both attacks: beside such a step a dummy's noise, of deviation √2, no
+  longer spreads the answers over the fractions, so that further dummies tell little that is new. Our likelihoods take
+  the fractions as even, which is not the best attack there: the curve is what these attacks reach, no promise.
 - In a game of coins the victim's secret is thrown anew, and each game has an engine of its own.
 - The private engine has ε = 1 in all. It cannot be attacked beyond its bound; the price is noise that a count of a
   few people does not survive.""",

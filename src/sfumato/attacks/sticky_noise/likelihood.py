@@ -70,7 +70,7 @@ def cloning_log_odds(d: Any, k: int, noise_sd: float = 1.0, round_to: int = 1) -
     Equal sets: one number x ~ N(0, 2), rounded with a different fraction each time, P(d | x) = 1 - |d - x| within 1.
     Sets that differ by the victim: y ~ N(1, 2k + 2), for k conditions in common beside the dummy, plus N(0, 2) anew
     for each dummy. Both are integrated over what the differences share. Fractions are taken as even: true while a
-    dummy's noise, of deviation √2, is not small beside the step of rounding; beyond, the odds are too sure of themselves.
+    dummy's noise, of deviation √2, is not small beside the step of rounding; beyond, the odds are too extreme.
     """
     values = np.asarray(d, dtype=np.float64)[:, np.newaxis] / round_to
     sd = noise_sd / round_to
