@@ -29,6 +29,29 @@ print([name for name in ("torch", "opacus", "transformers", "diffusers", "flwr")
     assert done.stdout.strip() == "[]"
 
 
+def test_the_core_alone_imports_every_module_and_lists_its_studies():
+    """Without any extra: what an installation by `make demo` has."""
+    code = """
+import importlib, importlib.abc, pkgutil, sys
+EXTRAS = ("duckdb", "sqlglot", "psycopg", "polars", "pyspark", "sksurv", "statsmodels", "torch", "opacus", "flwr")
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in EXTRAS:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+import sfumato
+for module in pkgutil.walk_packages(sfumato.__path__, "sfumato."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+from sfumato.cli import main
+sys.argv = ["sfumato", "study", "list"]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "dp-kaplan-meier" in done.stdout
+
+
 def test_the_version_comes_from_one_place():
     assert importlib.metadata.version("sfumato") == sfumato.__version__
 

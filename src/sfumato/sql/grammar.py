@@ -17,12 +17,6 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from sfumato.errors import InvalidData, MissingExtra, QueryRejected
 
-try:
-    import sqlglot
-    from sqlglot import TokenType, exp
-except ModuleNotFoundError:
-    raise MissingExtra("queries") from None
-
 Kind: TypeAlias = Literal["number", "text", "boolean"]
 Operator: TypeAlias = Literal["=", "<>", "<", "<=", ">", ">="]
 Value: TypeAlias = float | str | bool
@@ -34,14 +28,8 @@ _HEAD_TOKENS = 8  # SELECT count ( DISTINCT uid ) FROM people
 _CONDITION_TOKENS = 4  # column, operator, sign, literal: nothing nests, so no text can exhaust the parser's stack
 _REMEMBERED = 2**16
 
-_OPERATORS: dict[type[exp.Expression], Operator] = {
-    exp.EQ: "=",
-    exp.NEQ: "<>",
-    exp.LT: "<",
-    exp.LTE: "<=",
-    exp.GT: ">",
-    exp.GTE: ">=",
-}
+#: By the key of sqlglot's nodes, which names their class.
+_OPERATORS: dict[str, Operator] = {"eq": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 _PLAIN = re.compile(r'[\w\s<>=!."-]+', re.ASCII)
 _WHERE, _AND = (re.compile(rf"\b{word}\b", re.IGNORECASE | re.ASCII) for word in ("where", "and"))
 _FORM = "a query is SELECT count(*) FROM table WHERE column = literal AND …"
@@ -185,21 +173,20 @@ class Grammar:
         return query
 
     def _read_head(self, text: str) -> None:
-        select = _parsed(text) if len(_tokens(text)) <= _HEAD_TOKENS else None
-        if type(select) is not exp.Select or not _only(select, "expressions", "from") or len(select.expressions) != 1:
+        select: Any = _parsed(text) if len(_tokens(text)) <= _HEAD_TOKENS else None
+        if _key(select) != "select" or not _only(select, "expressions", "from") or len(select.expressions) != 1:
             raise QueryRejected(_FORM)
         counted = select.expressions[0]
-        if not isinstance(counted, exp.Count) or not _only(counted, "this", "big_int"):
+        if _key(counted) != "count" or not _only(counted, "this", "big_int"):
             raise QueryRejected("the only thing to select is count(*), or count(distinct key)", len("select "))
-        if not isinstance(counted.this, exp.Star) or not _only(counted.this):
+        if _key(counted.this) != "star" or not _only(counted.this):
             distinct = counted.this
-            inner = (
-                distinct.expressions if isinstance(distinct, exp.Distinct) and _only(distinct, "expressions") else []
-            )
+            plain = _key(distinct) == "distinct" and _only(distinct, "expressions")
+            inner = distinct.expressions if plain else []
             if len(inner) != 1 or _column(inner[0]) != self.key:
                 raise QueryRejected(f"what is counted is * or distinct {self.key}", len("select "))
-        table = select.find(exp.Table)
-        if table is None or not _only(table, "this") or not isinstance(table.this, exp.Identifier):
+        table = next((node for node in select.walk() if _key(node) == "table"), None)
+        if table is None or not _only(table, "this") or _key(table.this) != "identifier":
             raise QueryRejected(f"a query is about one table, by its plain name: {self.table}")
         if table.name.lower() != self.table:
             raise QueryRejected(f"the only table is {self.table}", table.this.meta.get("start"))
@@ -210,7 +197,7 @@ class Grammar:
         comparison = _parsed(text)
         if comparison is None:
             raise QueryRejected("a condition is one column, one comparison and one literal")
-        sign = _OPERATORS.get(type(comparison))
+        sign = _OPERATORS.get(comparison.key)
         name = _column(comparison.this) if sign is not None else None
         if sign is None or name is None:
             raise QueryRejected("a condition compares a column, to its left, by =, <>, <, <=, > or >=")
@@ -268,16 +255,16 @@ def _cut_plain(sql: str) -> list[_Piece] | None:
 def _cut(sql: str) -> list[_Piece]:
     """Cut at WHERE and at each AND by tokens, out of any parentheses that enclose whole conjunctions."""
     tokens = _tokens(sql)
-    if tokens and tokens[-1].token_type == TokenType.SEMICOLON:
+    if tokens and tokens[-1].token_type.name == "SEMICOLON":
         tokens = tokens[:-1]
-    if not tokens or tokens[0].token_type != TokenType.SELECT:
+    if not tokens or tokens[0].token_type.name != "SELECT":
         raise QueryRejected(_FORM, 0)
     if len(tokens) > _MOST_TOKENS:
         raise QueryRejected(f"a query has at most {_MOST_TOKENS} words and signs", tokens[_MOST_TOKENS].start)
-    second = next((token for token in tokens if token.token_type == TokenType.SEMICOLON), None)
+    second = next((token for token in tokens if token.token_type.name == "SEMICOLON"), None)
     if second is not None:
         raise QueryRejected("a query is one statement", second.start)
-    where = next((i for i, token in enumerate(tokens) if token.token_type == TokenType.WHERE), len(tokens))
+    where = next((i for i, token in enumerate(tokens) if token.token_type.name == "WHERE"), len(tokens))
     parts: list[Sequence[Any]] = [tokens[:where]]
     if where < len(tokens):
         parts += _pieces(tokens[where + 1 :], tokens[where].end)
@@ -286,6 +273,7 @@ def _cut(sql: str) -> list[_Piece]:
 
 def _tokens(sql: str) -> list[Any]:
     """Cut into tokens, none of them a comment."""
+    sqlglot = _sqlglot()
     try:
         tokens: list[Any] = sqlglot.tokenize(sql, read="duckdb")
     except sqlglot.errors.SqlglotError:
@@ -303,7 +291,7 @@ def _pieces(tokens: Sequence[Any], end: int) -> list[Sequence[Any]]:
     while waiting:
         part, end = waiting.pop()
         for piece in reversed(_split(part, end)):
-            if piece[0].token_type == TokenType.L_PAREN and piece[-1].token_type == TokenType.R_PAREN:
+            if piece[0].token_type.name == "L_PAREN" and piece[-1].token_type.name == "R_PAREN":
                 waiting.append((piece[1:-1], piece[0].end))
             else:
                 pieces.append(piece)
@@ -312,11 +300,11 @@ def _pieces(tokens: Sequence[Any], end: int) -> list[Sequence[Any]]:
 
 def _split(tokens: Sequence[Any], end: int) -> list[Sequence[Any]]:
     """Split at each AND outside parentheses; `end` is where the text before these tokens ends."""
-    change = {TokenType.L_PAREN: 1, TokenType.R_PAREN: -1}
-    depths = list(itertools.accumulate(change.get(token.token_type, 0) for token in tokens))
+    change = {"L_PAREN": 1, "R_PAREN": -1}
+    depths = list(itertools.accumulate(change.get(token.token_type.name, 0) for token in tokens))
     if depths and (min(depths) < 0 or depths[-1] != 0):
         raise QueryRejected("parentheses must match", tokens[0].start)
-    ands = [i for i, t in enumerate(tokens) if t.token_type == TokenType.AND and depths[i] == 0]
+    ands = [i for i, t in enumerate(tokens) if t.token_type.name == "AND" and depths[i] == 0]
     bounds = [-1, *ands, len(tokens)]
     pieces = [tokens[a + 1 : b] for a, b in itertools.pairwise(bounds)]
     for piece, before in zip(pieces, bounds, strict=False):
@@ -327,11 +315,25 @@ def _split(tokens: Sequence[Any], end: int) -> list[Sequence[Any]]:
 
 def _parsed(text: str) -> Any:
     """The one statement or expression that a text is, or None."""
+    sqlglot = _sqlglot()
     try:
         statements = sqlglot.parse(text, read="duckdb")
     except sqlglot.errors.SqlglotError:
         return None
     return statements[0] if len(statements) == 1 else None
+
+
+def _sqlglot() -> Any:
+    try:
+        import sqlglot
+    except ModuleNotFoundError:
+        raise MissingExtra("queries") from None
+    return sqlglot
+
+
+def _key(node: Any) -> str | None:
+    """The class of a node, as sqlglot names it; None for what is no node."""
+    return getattr(node, "key", None)
 
 
 def _only(node: Any, *allowed: str) -> bool:
@@ -341,7 +343,7 @@ def _only(node: Any, *allowed: str) -> bool:
 
 def _column(node: Any) -> str | None:
     """The name of a plain column in lower case, or None."""
-    if type(node) is not exp.Column or not _only(node, "this") or not isinstance(node.this, exp.Identifier):
+    if _key(node) != "column" or not _only(node, "this") or _key(node.this) != "identifier":
         return None
     return str(node.name).lower()
 
@@ -349,14 +351,14 @@ def _column(node: Any) -> str | None:
 def _literal(node: Any, column: str, kind: Kind) -> Value:
     """Read the literal of a condition as its column's kind."""
     value: Value | None = None
-    if kind == "boolean" and type(node) is exp.Boolean:
+    if kind == "boolean" and _key(node) == "boolean":
         value = bool(node.this)
-    elif kind == "text" and type(node) is exp.Literal and node.is_string:
+    elif kind == "text" and _key(node) == "literal" and node.is_string:
         value = str(node.this)
     elif kind == "number":
-        negative = type(node) is exp.Neg
+        negative = _key(node) == "neg"
         number = node.this if negative else node
-        if type(number) is exp.Literal and not number.is_string:
+        if _key(number) == "literal" and not number.is_string:
             value = _number(str(number.this), negative)
     if value is None:
         raise QueryRejected(f"column {column} holds {kind}: it is compared with a literal of that kind")

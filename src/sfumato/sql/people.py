@@ -19,11 +19,6 @@ from numpy.typing import NDArray
 from sfumato.errors import InvalidData, MissingExtra, QueryRejected
 from sfumato.sql.grammar import Condition, CountQuery, Grammar, Kind
 
-try:
-    import duckdb
-except ModuleNotFoundError:
-    raise MissingExtra("queries") from None
-
 People = NDArray[np.bool_]
 
 _MEMORY = 2**28  # bytes of remembered conditions
@@ -137,7 +132,7 @@ class PersonTable:
                 cast = f"CASE WHEN isnan({cast}) THEN NULL ELSE {cast} END"
             try:
                 self._connection.execute(f"SELECT count({cast}) FROM incoming")
-            except duckdb.Error:  # its message holds a value
+            except _duckdb().Error:  # its message holds a value
                 raise InvalidData(f"column {column!r} must hold {kind}") from None
             parts.append(f"{cast} AS {self._places[column.lower()]}")
         self._connection.execute(f"CREATE TEMP TABLE people AS SELECT {', '.join(parts)} FROM incoming")
@@ -174,7 +169,15 @@ class PersonTable:
 def _database(process: int) -> Any:
     """One empty database a process, in memory and without access to files or networks."""
     config: dict[str, Any] = {"threads": 1, "enable_external_access": False, "lock_configuration": True}
-    return duckdb.connect(":memory:", config=config)
+    return _duckdb().connect(":memory:", config=config)
+
+
+def _duckdb() -> Any:
+    try:
+        import duckdb
+    except ModuleNotFoundError:
+        raise MissingExtra("queries") from None
+    return duckdb
 
 
 def _kinds(types: Mapping[str, str], key: str) -> dict[str, Kind]:
