@@ -37,7 +37,10 @@ def test_the_core_alone_imports_every_module_and_lists_its_studies():
         f"BUILT_ON_TORCH = {BUILT_ON_TORCH!r}"
         + """
 import importlib, importlib.abc, pkgutil, sys
-EXTRAS = ("duckdb", "sqlglot", "psycopg", "polars", "pyspark", "sksurv", "statsmodels", "mlxtend", "numba", "torch", "opacus", "flwr")
+EXTRAS = (
+    "duckdb", "sqlglot", "psycopg", "polars", "pyspark", "sksurv", "statsmodels", "mlxtend", "numba", "torch", "opacus",
+    "flwr",
+)
 class Absent(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in EXTRAS:
