@@ -289,6 +289,13 @@ def zcdp_cost(rho: float) -> Cost:
     return Cost(0.0 if rho == 0 else math.inf, rho, 0.0 if rho == 0 else math.inf, rho * ORDERS)
 
 
+def _bounded_range_cost(epsilon: float) -> Cost:
+    """The cost of a mechanism whose privacy loss stays in an interval of length ε around 0."""
+    pure = pure_cost(epsilon)
+    rho = min(pure.rho, epsilon**2 / 8)
+    return Cost(pure.epsilon, rho, pure.mu_squared, np.minimum(pure.rdp, rho * ORDERS))
+
+
 def unbounded_cost() -> Cost:
     """The cost of publishing the data."""
     return Cost(math.inf, math.inf, math.inf, np.full(len(ORDERS), np.inf))
@@ -315,6 +322,8 @@ def _cost_of_bound(bound: FormalBound) -> Cost:
 def _cost_of_event(event: Any, neighbours: Neighbours | None) -> Cost:
     from dp_accounting import dp_event
 
+    from sfumato.privacy.events import ExponentialMechanismEvent
+
     match event:
         case dp_event.NoOpDpEvent():
             return Cost.zero()
@@ -329,6 +338,8 @@ def _cost_of_event(event: Any, neighbours: Neighbours | None) -> Cost:
         case dp_event.GaussianDpEvent():
             mu = 1 / event.noise_multiplier if event.noise_multiplier > 0 else math.inf
             return _cost_of_bound(GaussianDP(mu)) if math.isfinite(mu) else unbounded_cost()
+        case ExponentialMechanismEvent():
+            return _bounded_range_cost(event.epsilon)
         case dp_event.DiscreteLaplaceDpEvent():
             return pure_cost(event.noise_parameter * event.sensitivity)
         case dp_event.LaplaceDpEvent():

@@ -27,6 +27,7 @@ from sfumato.privacy.accounting import Cost, cost_of
 from sfumato.privacy.bounds import FormalBound
 from sfumato.privacy.claim import Claim
 from sfumato.privacy.entropy import Entropy
+from sfumato.privacy.events import ExponentialMechanismEvent
 from sfumato.privacy.grid import default_granularity, from_grid, grid_sensitivity, to_grid
 
 Drawn = TypeVar("Drawn")
@@ -262,9 +263,9 @@ class Release:
     def choose(self, scores: ArrayLike, *, sensitivity: float, epsilon: float, copies: ArrayLike | None = None) -> int:
         """Choose a candidate with probability proportional to exp(epsilon · score / (2 · sensitivity)).
 
-        Neighbours change each candidate's score by at most `sensitivity`. Candidates that follow one another with
-        equal scores may be given as runs, which serves public grids of any size; runs of neighbours may differ, as
-        long as the number of candidates and the bound on each one's score hold.
+        Neighbours change each candidate's score by at most `sensitivity`: ε-DP, and ε²/8-zCDP. Candidates that follow
+        one another with equal scores may be given as runs, which serves public grids of any size; runs of neighbours
+        may differ, as long as the number of candidates and the bound on each one's score hold.
 
         Parameters
         ----------
@@ -282,7 +283,7 @@ class Release:
         integers = _integers(scores)
         exact = _positive("sensitivity", sensitivity)
         _positive("epsilon", epsilon)
-        event = dp_event.DiscreteLaplaceDpEvent(float(epsilon), 1)
+        event = ExponentialMechanismEvent(float(epsilon))
         return self._draw(event, lambda e: noise.exponential_choice(integers, epsilon, exact, e, copies))
 
     def prepaid(self, event: dp_event.DpEvent | FormalBound) -> PrepaidNoise:
