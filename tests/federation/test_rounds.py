@@ -1,14 +1,14 @@
 """The loop of rounds, in process: what a silo may do to it, and what not."""
 
-import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from smallest.counting import Counting, Exact
 
 from sfumato.errors import InvalidData, ProtocolError, TooFewParties
-from sfumato.federation import InProcess, Message, Silo, Terms, run_rounds
+from sfumato.federation import InProcess, Message, Silo, Terms, in_process, run_rounds
 from sfumato.federation.envelope import Envelope
 from sfumato.federation.in_process import DirectExchange
 from sfumato.federation.protocol import config_hash, run_key
@@ -73,18 +73,31 @@ def raises(error):
         (raises(ProtocolError("I will not")), "refused: I will not"),
         (raises(ValueError("John Smith, born 1950")), r"failed \(ValueError\)\)$"),
         (raises(KeyError("John Smith, born 1950")), r"failed \(KeyError\)\)$"),
-        (lambda reply: (time.sleep(0.3), reply)[1], "no reply in time"),
     ],
 )
 def test_a_bad_reply_drops_its_silo_by_name_and_never_enters_the_sum(reply, reason):
-    outcome = InProcess(Terms(min_parties=2, timeout=0.2)).run(Hostile(reply), DATA)
+    outcome = InProcess(Terms(min_parties=2)).run(Hostile(reply), DATA)
     wave = outcome.history[1]
     assert wave.answered == (0, 2)
     assert list(wave.lost) == [1]
-    pytest.raises(TooFewParties, InProcess(Terms(timeout=0.2)).run, Hostile(reply), DATA).match(f"silo 1: .*{reason}")
+    with pytest.raises(TooFewParties, match=f"silo 1: .*{reason}"):
+        InProcess().run(Hostile(reply), DATA)
     assert "Smith" not in wave.lost[1]
     assert (outcome.result == TOTAL - 2 * np.array(DATA[1])).all()
     assert outcome.history[2].answered == (0, 1, 2)
+
+
+def test_a_late_reply_is_discarded(monkeypatch):
+    clock = SimpleNamespace(monotonic=lambda: clock.now, now=0.0)
+    monkeypatch.setattr(in_process, "time", clock)
+
+    def late(reply):
+        clock.now += 601
+        return reply
+
+    outcome = InProcess(Terms(min_parties=2)).run(Hostile(late), DATA)
+    assert outcome.history[1].lost == {1: "no reply in time"}
+    assert (outcome.result == TOTAL - 2 * np.array(DATA[1])).all()
 
 
 class Meddling:
