@@ -1,7 +1,7 @@
 """Flower apps in this process, without Ray: a grid that calls the client app itself.
 
-For tests and small runs of any Flower app, ours or not. Messages are written to protobuf and read back both ways, and an
-error in a client becomes the error reply that Flower's own runtime makes of it.
+For tests and small runs of any Flower app, ours or not. Messages are written to protobuf and read back both ways, and
+an error in a client becomes the error reply that Flower's own runtime makes of it.
 """
 
 from __future__ import annotations
