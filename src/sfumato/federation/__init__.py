@@ -4,7 +4,7 @@ from sfumato.federation.checkpoint import Checkpoint
 from sfumato.federation.in_process import InProcess, Runtime
 from sfumato.federation.message import Message
 from sfumato.federation.protocol import Protocol
-from sfumato.federation.rounds import Outcome, Terms, Wave, run_rounds
+from sfumato.federation.rounds import Outcome, Terms, Wave, run_rounds, saved_outcome
 from sfumato.federation.silo import Silo, SiloStore
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "Terms",
     "Wave",
     "run_rounds",
+    "saved_outcome",
 ]

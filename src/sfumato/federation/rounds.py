@@ -174,6 +174,22 @@ def run_rounds(protocol: Protocol, exchange: Exchange, terms: Terms) -> Outcome:
     return _Run(protocol, exchange, terms).finish()
 
 
+def saved_outcome(protocol: Protocol, terms: Terms) -> Outcome | None:
+    """Return the outcome of a run that its checkpoint shows as finished, or None.
+
+    Raises
+    ------
+    InvalidData
+        If the terms have no checkpoint.
+    """
+    if terms.checkpoint is None:
+        raise InvalidData("terms must have a run and a checkpoint: the outcome is read from it")
+    saved = terms.checkpoint.latest(run_key(protocol, terms.run))
+    if saved is None or not protocol.finished(saved.state):
+        return None
+    return Outcome(protocol.result(saved.state), saved.state, _read_history(saved.history), saved.round)
+
+
 class _Run:
     def __init__(self, protocol: Protocol, exchange: Exchange, terms: Terms) -> None:
         self.protocol, self.exchange, self.terms = protocol, exchange, terms
