@@ -64,6 +64,7 @@ def test_every_protocol_on_loopback_with_a_server_that_is_killed(tmp_path, monke
         deployment = Deployment(APP, terms, parties=2, superlink="loopback", home=federation.home, deadline=DEADLINE)
         first = terms.checkpoint.folder / run_key(PROTOCOLS[0], terms.run)
         with deployment.submit() as stream:
+            started = next(line for line in stream.stdout if "Successfully started run" in line)
             until(lambda: (first / "round-000001.checkpoint").exists())
             servers = federation.processes("flwr-serverapp")
             assert servers
@@ -71,6 +72,8 @@ def test_every_protocol_on_loopback_with_a_server_that_is_killed(tmp_path, monke
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(server, signal.SIGKILL)
             stream.kill()
+        # Flower notices within a minute, and until then nodes may wait for the rest of a message; so say it.
+        federation.flwr("stop", started.split()[-1], "loopback")
         assert saved_outcome(PROTOCOLS[0], terms) is None  # it was in the middle
         outcomes = {protocol.name: deployment.run(protocol) for protocol in PROTOCOLS}
     assert federation.processes() == []

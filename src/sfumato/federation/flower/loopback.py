@@ -85,7 +85,7 @@ class Loopback:
             for number, config in enumerate(self._node_configs):
                 name = f"node-{number}"
                 public = make_node_key(self.folder, name)[f"{name}.pub"]
-                self._flwr("supernode", "register", str(public), NAME)
+                self.flwr("supernode", "register", str(public), NAME)
                 self.start_node(name, config)
         except BaseException:
             self.stop()
@@ -106,6 +106,26 @@ class Loopback:
             *("--node-config", toml_pairs(config)),
         ]
         return self._start(name, "flower-supernode", arguments)
+
+    def flwr(self, *arguments: str) -> None:
+        """Run a command of `flwr` against this federation, such as ``flwr("stop", run, "loopback")``.
+
+        Raises
+        ------
+        ProtocolError
+            If it fails.
+        """
+        done = subprocess.run(
+            [command("flwr"), *arguments],
+            env=environment(self.home),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=self._timeout,
+            check=False,
+        )
+        if done.returncode:
+            raise ProtocolError(f"flwr {' '.join(arguments)} failed: {(done.stdout + done.stderr)[-2000:]}")
 
     def processes(self, name: str = "") -> list[int]:
         """Return the ids of this federation's live processes whose command line contains `name`."""
@@ -178,19 +198,6 @@ class Loopback:
             )
         self._daemons.append(daemon)
         return daemon
-
-    def _flwr(self, *arguments: str) -> None:
-        done = subprocess.run(
-            [command("flwr"), *arguments],
-            env=environment(self.home),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=self._timeout,
-            check=False,
-        )
-        if done.returncode:
-            raise ProtocolError(f"flwr {' '.join(arguments)} failed: {(done.stdout + done.stderr)[-2000:]}")
 
     def _tls(self) -> tuple[str, ...]:
         at = self.folder
