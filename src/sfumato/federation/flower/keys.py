@@ -85,7 +85,7 @@ def make_node_key(folder: str | Path, name: str) -> dict[str, Path]:
     InvalidData
         If one of the files is there already, or `name` is not a plain file name.
     """
-    if not name or Path(name).name != name:
+    if Path(name).name != name or name in ("", ".."):
         raise InvalidData("name must be a plain file name")
     key = ec.generate_private_key(ec.SECP384R1())
     private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
