@@ -141,24 +141,24 @@ class Loopback:
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
     def stop(self) -> None:
-        """End all processes: ask the daemons, then kill what is left.
+        """End all processes of this federation: ask them, then kill what is left.
 
-        The SuperLink starts its executor in a session of its own, so that killing the groups would not reach it.
+        They are found by their `FLWR_HOME`, not by their groups: the SuperLink starts its executor in a session of its
+        own, which outlives it.
         """
-        for daemon in reversed(self._daemons):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(daemon.pid, signal.SIGTERM)
+        self._signal(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             self._wait(lambda: not self.processes(), self._timeout / 4)
-        while left := self.processes():
-            for pid in left:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            for daemon in self._daemons:
-                daemon.poll()  # a child that nobody waits for stays in the table
+        while self.processes():
+            self._signal(signal.SIGKILL)
             time.sleep(0.05)
         for daemon in self._daemons:
             daemon.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _start_superlink(self) -> None:
         host, port = self.address.split(":")
