@@ -1,9 +1,9 @@
 """The engine beside Flower's own parts, each pair in one run; prints the ratios.
 
-`pytest benchmarks/test_federation.py -s`. Measured on one idle core. A message of 10^6 floats: Flower's `ArrayRecord` to
-protobuf and back took 3.3 times as long. A round of 10 silos: as Flower apps in this process 3.5 times (10^5 floats)
-to 8 times (10 floats). Masks: the generator of Flower's SecAgg+, which uses 32 bits of the key, 2.8 times; ours uses
-all 256.
+`pytest benchmarks/test_federation.py -s`. Measured on one idle core. A message of 10^6 floats: Flower's `ArrayRecord`
+to protobuf and back took 3.3 times as long. A round of 10 silos: as Flower apps in this process 3.5 times (10^5
+floats) to 8 times (10 floats). Masks: the generator of Flower's SecAgg+, which uses 32 bits of the key, 2.8 times;
+ours uses all 256.
 """
 
 from __future__ import annotations
