@@ -14,7 +14,7 @@ DATA = [[1, 10], [2, 20], [3, 30]]
 
 
 def saved(round_):
-    return Saved(round_, (0, 1, 2), Message({"total": np.arange(round_)}), "[]")
+    return Saved(round_, (0, 1, 2), Message({"total": np.arange(round_, 500 + round_)}), "[]")
 
 
 def test_the_newest_is_read_and_two_are_kept(tmp_path):

@@ -147,7 +147,7 @@ def test_what_a_protocol_lets_go_of_is_overwritten_on_disk(tmp_path):
     class Forgetting(Exact):
         def client_step(self, request, memory, data):
             reply, _ = super().client_step(request, memory, data)
-            return reply, {"seen": 1, "secret": b"S3CRET" * 50} if request["round"] == 0 else {}
+            return reply, {"seen": 1, "secret": b"S3CRET" * 5000} if request["round"] == 0 else {}
 
     store = SiloStore(tmp_path / "s.db")
     end = silo(Forgetting(), store)

@@ -33,6 +33,11 @@ def test_keys_whose_32_bit_folds_agree_give_different_masks():
     assert (mask(bytes(key), 100, 32) != mask(bytes(other), 100, 32)).sum() > 90
 
 
+def test_every_bit_of_a_key_counts():
+    keys = [bytes(32), *((1 << bit).to_bytes(32, "little") for bit in range(256))]
+    assert len({mask(key, 4, 64).tobytes() for key in keys}) == 257
+
+
 def test_masks_are_uniform_in_every_bit():
     """A fair generator fails with probability below 1e-6: chi-square over 256 values of each byte."""
     for bits in (32, 64):
