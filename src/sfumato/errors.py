@@ -56,6 +56,14 @@ class LedgerCorrupt(LedgerError):
     """A ledger whose rows were edited, removed or reordered."""
 
 
+class ProtocolError(SfumatoError, ValueError):
+    """A message of a federation that is not what its protocol expects; nothing in it was used."""
+
+
+class TooFewParties(SfumatoError, RuntimeError):
+    """Fewer silos answered than the run needs; there is no result. The charges of those that answered stand."""
+
+
 class MissingExtra(SfumatoError, ImportError):
     """An optional dependency is not installed; the message is the command that installs it."""
 

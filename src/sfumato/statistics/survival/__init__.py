@@ -9,6 +9,7 @@ from typing import Any
 
 from sfumato.statistics.survival.competing import DPCumulativeIncidence
 from sfumato.statistics.survival.federated import merge
+from sfumato.statistics.survival.federated_protocol import FederatedKaplanMeier
 from sfumato.statistics.survival.logrank import LogRankResult, dp_logrank
 from sfumato.statistics.survival.noisy_counts import NoisyCounts
 from sfumato.statistics.survival.planning import Plan, plan
@@ -18,6 +19,7 @@ from sfumato.statistics.survival.spending import choose_mechanism
 __all__ = [
     "DPCumulativeIncidence",
     "DPKaplanMeier",
+    "FederatedKaplanMeier",
     "LogRankResult",
     "NoisyCounts",
     "Plan",

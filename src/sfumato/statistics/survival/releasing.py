@@ -109,12 +109,7 @@ def release_table(
     first = request.edges if request.edges is not None else uniform_edges(request.horizon, 1)
     cells = count(first)
     budget = Budget(request.bound, request.neighbours, 1 if records is None else records)
-    claim = Claim(
-        request.bound,
-        unit="person",
-        neighbours=request.neighbours,
-        assumptions=tuple(_assumptions(request, labels, records)),
-    )
+    claim = stated_claim(request, labels, records)
     with Release(claim, purpose=request.purpose, seed=request.seed) as release:
         edges = request.edges
         if edges is None:
@@ -126,6 +121,16 @@ def release_table(
         by_status, censored, tail = budget.draw(release, mechanism, cells)
     variance = budget.variance(mechanism, len(edges) - 1)
     return Table(edges, by_status, censored, tail, variance, mechanism, release.claim)
+
+
+def stated_claim(request: Request, labels: tuple[Hashable, ...] | None, records: int | None = None) -> Claim:
+    """What a release of that request promises; a function of public things alone."""
+    return Claim(
+        request.bound,
+        unit="person",
+        neighbours=request.neighbours,
+        assumptions=tuple(_assumptions(request, labels, records)),
+    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""A Flower app: private survival curves of several registries."""

@@ -1,0 +1,1 @@
+"""A Flower app: the smallest protocol of each federated system, for the deployment test."""

@@ -1,0 +1,7 @@
+"""The silo's half."""
+
+from sfumato.federation.flower import to_client_app
+
+from .protocols import PROTOCOLS, load_data
+
+app = to_client_app(PROTOCOLS, load_data)
