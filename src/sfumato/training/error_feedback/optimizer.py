@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from sfumato.errors import InvalidClaim, ScheduleViolation
+from sfumato.errors import ClaimViolated, InvalidClaim, ScheduleViolation
 from sfumato.training.error_feedback.feedback import Tensors, Variant, clip_weights, pay_out
 from sfumato.training.error_feedback.noise import Noise
 from sfumato.training.error_feedback.plan import check_choice
@@ -184,6 +184,9 @@ class ErrorFeedbackOptimizer(torch.optim.Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> NoReturn:
         """Refuse: the noise was calibrated for the parameters that there were."""
         raise RuntimeError("parameters cannot be added to a private training that has begun")
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise ClaimViolated("a private optimizer cannot be copied or pickled: its noise is paid for once")
 
     def _sums_of_samples(self) -> Sums:
         samples = [_samples(p, name) for p, name in zip(self._fixed, self.names, strict=True)]
