@@ -101,13 +101,6 @@ CONTRACTS = [
         neighbours="replace-one",
         noise_multiplier=2 * NOISE,
     ),
-    entry(
-        "naive",
-        (first_of_the_schedule(99.0), NOBODY),
-        (first_of_the_schedule(99.0, n=4), first_of_the_schedule(-99.0, n=4)),
-        privacy="naive",
-        feedback_norm=0.05,
-    ),
 ]
 
 WITHOUT_A_FORMAL_CLAIM: dict[str, str] = {}

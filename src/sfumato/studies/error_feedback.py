@@ -6,6 +6,7 @@ arXiv 2311.14632). The paper's tables could not be read; its figures are cited a
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -184,6 +185,7 @@ def _sigma(clip: float, limit: float) -> float:
     return unit.deviation * clip
 
 
+@functools.lru_cache(maxsize=1)
 def _digits(seed: int) -> tuple[Any, Any, Any, Any]:
     from sfumato.data.images import mnist5k
 

@@ -63,7 +63,8 @@ def share(seed, neighbours, **change):
     labels, weights = torch.from_numpy(rng.integers(2, size=RECORDS)), torch.ones(RECORDS, dtype=torch.float64)
     who = int(rng.integers(RECORDS))
     settings = {"epochs": int(rng.integers(1, 4)), "feedback_norm": float(10 ** rng.uniform(-1, 2)), **change}
-    settings |= {"residual_norm": float(1 + 10 ** rng.uniform(-1, 1)), "neighbours": neighbours}
+    limit = float(1 + 10 ** rng.uniform(-1, 1))
+    settings |= {"residual_norm": None if "privacy" in change else limit, "neighbours": neighbours}
     hidden, shown = transcript(x, labels, weights, settings)
     other_x, other_weights = x.clone(), weights.clone()
     if neighbours == "add-remove":
@@ -80,6 +81,10 @@ def test_one_record_moves_all_releases_together_by_the_sensitivity_and_no_more(n
     shares = [share(seed, neighbours) for seed in range(40)]
     assert max(shares) <= 1
     assert max(shares) > 0.7  # and the declared sensitivity is not far beyond what is needed
+
+
+def test_without_a_limit_it_is_the_naive_sensitivity_that_holds():
+    assert 0.4 < max(share(seed, "add-remove", privacy="naive") for seed in range(40)) <= 1
 
 
 def test_a_twin_that_remembers_all_that_is_cut_off_is_caught(monkeypatch):

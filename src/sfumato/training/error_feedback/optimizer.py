@@ -203,7 +203,7 @@ class ErrorFeedbackOptimizer(torch.optim.Optimizer):
 
     def _release(self, sums: Sums) -> None:
         """Stage what is to be, draw the noise, then change error state and parameters together."""
-        total, error = sums.clipped, self._error
+        total, error, self._collected = sums.clipped, self._error, None
         if sums.residual is not None:
             feedback, error = pay_out(self._error, sums.residual, self.feedback_norm, self.variant)
             total = [c + f for c, f in zip(total, feedback, strict=True)]
@@ -213,7 +213,7 @@ class ErrorFeedbackOptimizer(torch.optim.Optimizer):
         for p, each in zip(self._fixed, noisy, strict=True):
             p.grad = each.view_as(p)
             p.grad /= self.expected_batch_size
-        self._error, self._collected = error, None
+        self._error = error
         self.original_optimizer.step()
 
 

@@ -131,10 +131,7 @@ class Settings:
 
     def _assumptions(self) -> tuple[str, ...]:
         place = "the number of records is public, and a record that is left out leaves its place in the batches empty"
-        generator = (
-            "torch's pseudo-random floating-point noise is as good as independent normal numbers, which its lowest "
-            "digits are known not to be"
-        )
+        generator = "torch's pseudo-random floating-point noise, rounded, is as good as independent normal numbers"
         return (
             *((place,) if self.neighbours == "add-remove" else ()),
             "the loss of a batch is the mean of losses that depend on one record each",
