@@ -335,6 +335,35 @@ def test_a_checkpoint_is_for_the_same_model_and_records(tmp_path):
         )
 
 
+def test_an_old_error_state_is_not_put_back(tmp_path):
+    """It would be paid out twice, which the bound does not cover."""
+    _, module, optimizer, loader = made()
+    state = copy.deepcopy(optimizer.state_dict())
+    epoch(module, optimizer, loader)
+    with pytest.raises(ScheduleViolation, match="resume only"):
+        optimizer.load_state_dict(state)
+    with pytest.raises(AttributeError):
+        optimizer.max_grad_norm = 100.0
+
+
+def test_resuming_with_another_optimizer_fails_before_it_is_paid_for(ledger, tmp_path):
+    with ledger.charging("people"):
+        engine, module, optimizer, loader = made(noise_multiplier=8.0)
+        engine.save(tmp_path / "run.pt")
+        epoch(module, optimizer, loader)
+        base = arguments()
+        two = [{"params": [p]} for p in base["module"].parameters()]
+        with pytest.raises(ValueError, match="parameter group"):
+            ErrorFeedbackEngine().resume(
+                tmp_path / "run.pt",
+                module=base["module"],
+                optimizer=torch.optim.Adam(two),
+                data_loader=base["data_loader"],
+                repeated_steps="charge",
+            )
+    assert ledger.account("people").charges == 1
+
+
 def test_no_checkpoint_in_the_middle_of_a_batch(tmp_path):
     engine, module, optimizer, loader = made(max_physical_batch_size=3)
     x, y = next(iter(loader))
@@ -396,6 +425,7 @@ def test_the_noise_on_a_step_has_the_deviation_that_was_stated(noise):
         ({"noise": "numpy"}, InvalidClaim),
         ({"neighbours": "zero-out"}, InvalidClaim),
         ({"epochs": 0}, InvalidData),
+        ({"grad_sample_mode": "ghost"}, InvalidData),
         ({"module": torch.nn.Sequential(torch.nn.Linear(6, 3), torch.nn.BatchNorm1d(3))}, InvalidData),
         ({"optimizer": torch.optim.SGD(network().parameters(), lr=1.0)}, InvalidData),
         ({"data_loader": DataLoader(data(), batch_sampler=[[0], [0]])}, UnsupportedSamplingError),

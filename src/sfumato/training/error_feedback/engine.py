@@ -12,11 +12,9 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import torch
-from opacus.grad_sample import GradSampleModule, GradSampleModuleFastGradientClipping
-from opacus.validators import ModuleValidator
 from torch.utils.data import DataLoader
 
 from sfumato.errors import ClaimViolated, InvalidClaim, InvalidData, UnsoundClaimError, UnsoundClaimWarning
@@ -26,14 +24,14 @@ from sfumato.privacy.claim import Claim
 from sfumato.privacy.release import Release
 from sfumato.training.error_feedback import checkpoint
 from sfumato.training.error_feedback.feedback import Variant
-from sfumato.training.error_feedback.ghost import GhostCriterion
+from sfumato.training.error_feedback.ghost import GhostCriterion, check_criterion
+from sfumato.training.error_feedback.modules import GradSampleMode, trained_parameters, wrapped_module
 from sfumato.training.error_feedback.noise import ExactNoise, Noise, TorchNoise
 from sfumato.training.error_feedback.optimizer import ErrorFeedbackOptimizer, check_norms
-from sfumato.training.error_feedback.plan import NoiseKind, Privacy, Settings, calibrated, check_choice
+from sfumato.training.error_feedback.plan import NoiseKind, Privacy, Settings, check_choice, multiplier_for
 from sfumato.training.error_feedback.schedule import Schedule, ScheduledLoader, records_of
 from sfumato.training.error_feedback.sensitivity import positive
 
-GradSampleMode: TypeAlias = Literal["hooks", "ghost"]
 _VARIANTS: dict[Privacy, Variant] = {
     "telescoped": "telescoped",
     "naive": "paper",
@@ -177,6 +175,7 @@ class ErrorFeedbackEngine:
             ("neighbours", neighbours, Neighbours),
         ):
             check_choice(name, value, choices)
+        check_criterion(criterion, grad_sample_mode)
         records, batch_size = records_of(data_loader)
         schedule = Schedule(
             records,
@@ -195,7 +194,7 @@ class ErrorFeedbackEngine:
         else:
             raise InvalidClaim(f'privacy="{privacy}" remembers all that is cut off: it takes no residual_norm')
         check_norms(clip, limit, paid, _VARIANTS[privacy])
-        dimension = sum(p.numel() for p in _trained(module, optimizer).values())
+        dimension = sum(p.numel() for p in trained_parameters(module, optimizer).values())
         draft = Settings(
             privacy,
             noise,
@@ -210,10 +209,12 @@ class ErrorFeedbackEngine:
             schedule.steps,
             dimension,
         )
-        settings = replace(draft, noise_multiplier=_multiplier(draft, noise_multiplier, target_epsilon, target_delta))
+        settings = replace(
+            draft, noise_multiplier=multiplier_for(draft, noise_multiplier, target_epsilon, target_delta)
+        )
         if not settings.sound:
             warnings.warn(str(settings.claim()), UnsoundClaimWarning, stacklevel=2)
-        wrapped = _wrapped(module, grad_sample_mode, clip)
+        wrapped = wrapped_module(module, grad_sample_mode, clip)
         self._start(settings, grad_sample_mode, schedule, wrapped, optimizer, noise_seed, paid_for=False)
         return self._parts(criterion, data_loader)
 
@@ -321,7 +322,7 @@ class ErrorFeedbackEngine:
                 'one more training to pay for (repeated_steps="charge")'
             )
         settings = Settings(**saved["settings"])
-        dimension = sum(p.numel() for p in _trained(module, optimizer).values())
+        dimension = sum(p.numel() for p in trained_parameters(module, optimizer).values())
         if dimension != settings.dimension or records_of(data_loader) != (settings.records, settings.batch_size):
             raise InvalidData("model, records or batch size are not those of the checkpoint: their sizes differ")
         schedule = Schedule(
@@ -332,13 +333,23 @@ class ErrorFeedbackEngine:
             max_physical_batch_size=saved["max_physical_batch_size"],
         )
         schedule.position = saved["position"]
+        check_criterion(criterion, saved["mode"])
         receipt = None if saved["receipt"] is None else ledgers.Receipt(**saved["receipt"])
-        wrapped = _wrapped(module, saved["mode"], settings.max_grad_norm)
+        wrapped = wrapped_module(module, saved["mode"], settings.max_grad_norm)
         wrapped.load_state_dict(saved["module"])
-        paid_for = not again and _stands(receipt)
-        self._start(settings, saved["mode"], schedule, wrapped, optimizer, None, paid_for=paid_for, void=saved["void"])
+        optimizer.load_state_dict(saved["optimizer"]["optimizer"])
+        self._start(
+            settings,
+            saved["mode"],
+            schedule,
+            wrapped,
+            optimizer,
+            None,
+            paid_for=not again and _stands(receipt),
+            void=saved["void"],
+            error=saved["optimizer"]["error"],
+        )
         training = self._begun()
-        training.optimizer.load_state_dict(saved["optimizer"])
         training.times = saved["times"] + again
         training.receipt = training.receipt or receipt
         training.marks += [] if again else [mark]
@@ -362,6 +373,7 @@ class ErrorFeedbackEngine:
         *,
         paid_for: bool,
         void: str = "",
+        error: list[torch.Tensor] | None = None,
     ) -> None:
         """Pay, unless that was done, and put the optimizer together with its noise."""
         claim, release = replace(settings.claim(), void=void), None
@@ -375,7 +387,7 @@ class ErrorFeedbackEngine:
             source = ExactNoise(prepaid, settings) if settings.noise == "exact" else _torch_noise(settings, noise_seed)
         else:
             source = _torch_noise(settings, noise_seed)
-        names = _trained(module, optimizer)
+        names = trained_parameters(module, optimizer)
         private = ErrorFeedbackOptimizer(
             optimizer,
             max_grad_norm=settings.max_grad_norm,
@@ -386,6 +398,7 @@ class ErrorFeedbackEngine:
             noise=source,
             schedule=schedule,
             names=list(names),
+            error=error,
         )
         private.before_release = self._before_release
         receipt = None if release is None else release.receipt
@@ -426,35 +439,6 @@ def _purpose(settings: Settings) -> str:
 
 def _torch_noise(settings: Settings, seed: int | None) -> TorchNoise:
     return TorchNoise(settings.deviation, None if seed is None else torch.Generator().manual_seed(seed))
-
-
-def _multiplier(
-    settings: Settings, noise_multiplier: float | None, epsilon: float | None, delta: float | None
-) -> float:
-    if noise_multiplier is not None and epsilon is None and delta is None:
-        return positive("noise_multiplier", noise_multiplier)
-    if noise_multiplier is None and epsilon is not None and delta is not None:
-        return calibrated(settings, epsilon, delta)
-    raise InvalidClaim("give noise_multiplier, or target_epsilon and target_delta")
-
-
-def _trained(module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.nn.Parameter]:
-    """Trainable parameters by name, in the optimizer's order; raises InvalidData unless both have the same."""
-    names = {id(p): name for name, p in module.named_parameters() if p.requires_grad}
-    trained = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-    if {id(p) for p in trained} != set(names) or not trained:
-        raise InvalidData("optimizer must have exactly the parameters of the module that are trained")
-    return {names[id(p)]: p for p in trained}
-
-
-def _wrapped(module: torch.nn.Module, mode: GradSampleMode, max_grad_norm: float) -> Any:
-    errors = ModuleValidator.validate(module, strict=False)
-    if errors:
-        raise InvalidData(f"module cannot be trained privately: {'; '.join(map(str, errors))}")
-    module.train()
-    if mode == "hooks":
-        return GradSampleModule(module)
-    return GradSampleModuleFastGradientClipping(module, max_grad_norm=max_grad_norm, use_ghost_clipping=True)
 
 
 def _stands(receipt: ledgers.Receipt | None) -> bool:

@@ -14,6 +14,7 @@ from opacus.grad_sample import GradSampleModuleFastGradientClipping
 
 from sfumato.errors import InvalidData
 from sfumato.training.error_feedback.feedback import clip_weights
+from sfumato.training.error_feedback.modules import GradSampleMode
 from sfumato.training.error_feedback.optimizer import ErrorFeedbackOptimizer, Sums, check_finite
 
 
@@ -70,8 +71,7 @@ class GhostCriterion:
         module: GradSampleModuleFastGradientClipping,
         optimizer: ErrorFeedbackOptimizer,
     ) -> None:
-        if getattr(criterion, "reduction", None) != "mean":
-            raise InvalidData('criterion must be a torch loss with reduction="mean"')
+        check_criterion(criterion, "ghost")
         self._criterion: Any = criterion
         self._module, self._optimizer = module, optimizer
 
@@ -83,3 +83,9 @@ class GhostCriterion:
         finally:
             self._criterion.reduction = "mean"
         return GhostLoss(each.reshape(len(each), -1).mean(dim=1), self._module, self._optimizer)
+
+
+def check_criterion(criterion: object, mode: GradSampleMode) -> None:
+    """Raise InvalidData unless the criterion can be taken apart, where that is needed."""
+    if mode == "ghost" and getattr(criterion, "reduction", None) != "mean":
+        raise InvalidData('grad_sample_mode="ghost" needs criterion=, a torch loss with reduction="mean"')

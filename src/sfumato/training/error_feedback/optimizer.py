@@ -56,6 +56,8 @@ class ErrorFeedbackOptimizer(torch.optim.Optimizer):
         Refuses steps on batches that it has not handed out.
     names : sequence of str, optional
         Of the parameters, for messages.
+    error : list of Tensor, optional
+        Error state to go on with, one tensor a parameter; by default 0.
 
     Raises
     ------
@@ -75,11 +77,13 @@ class ErrorFeedbackOptimizer(torch.optim.Optimizer):
         noise: Noise | None = None,
         schedule: Schedule | None = None,
         names: Sequence[str] = (),
+        error: Tensors | None = None,
     ) -> None:
         check_norms(max_grad_norm, residual_norm, feedback_norm, variant)
         # Groups, state and defaults are the wrapped optimizer's: a second set of them would go its own way.
         self.original_optimizer = optimizer
-        self.max_grad_norm, self.residual_norm, self.feedback_norm = max_grad_norm, residual_norm, feedback_norm
+        self._limits = float(max_grad_norm), float(residual_norm)
+        self.feedback_norm = feedback_norm
         self.expected_batch_size, self.variant = expected_batch_size, variant
         self.schedule = schedule
         self.before_release: Callable[[], None] | None = None
@@ -89,6 +93,18 @@ class ErrorFeedbackOptimizer(torch.optim.Optimizer):
         self._pending: Sums | None = None  # ghost clipping's: not stepped on yet
         self._collected: Sums | None = None  # of the parts of a batch so far
         self._error = [torch.zeros_like(p) for p in self._fixed]
+        if error is not None:
+            self._restore(error)
+
+    @property
+    def max_grad_norm(self) -> float:
+        """C1; the noise was calibrated for it, so it stays."""
+        return self._limits[0]
+
+    @property
+    def residual_norm(self) -> float:
+        """C3; the noise was calibrated for it, so it stays."""
+        return self._limits[1]
 
     @property
     def params(self) -> list[torch.nn.Parameter]:
@@ -169,12 +185,22 @@ class ErrorFeedbackOptimizer(torch.optim.Optimizer):
         return {"private": True, "optimizer": self.original_optimizer.state_dict(), "error": list(self._error)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
-        error = state_dict["error"]
+        """Take over what `state_dict` returned, in an optimizer that was built by hand.
+
+        Raises
+        ------
+        ScheduleViolation
+            In one that an engine made: an error state of another time would be paid out again. Resume by the engine.
+        """
+        if self.schedule is not None:
+            raise ScheduleViolation("a private training goes on from a checkpoint by ErrorFeedbackEngine.resume only")
+        self._restore(state_dict["error"])
+        self.original_optimizer.load_state_dict(state_dict["optimizer"])
+
+    def _restore(self, error: Tensors) -> None:
         if [e.shape for e in error] != [p.shape for p in self._fixed]:
             raise ScheduleViolation("the error state is of another model: its shapes differ")
-        self.original_optimizer.load_state_dict(state_dict["optimizer"])
-        self._error = [e.to(p).clone() for e, p in zip(error, self._fixed, strict=True)]
+        self._error = [e.to(p.detach()).clone() for e, p in zip(error, self._fixed, strict=True)]
 
     def check_between_steps(self) -> None:
         """Raise ScheduleViolation in the middle of a batch."""

@@ -169,6 +169,17 @@ def calibrated(settings: Settings, epsilon: float, delta: float) -> float:
     return settings.sensitivity / ratio / settings.max_grad_norm
 
 
+def multiplier_for(
+    settings: Settings, noise_multiplier: float | None, epsilon: float | None, delta: float | None
+) -> float:
+    """The noise multiplier that is given, or the least that reaches the target; raises InvalidClaim unless one is."""
+    if noise_multiplier is not None and epsilon is None and delta is None:
+        return positive("noise_multiplier", noise_multiplier)
+    if noise_multiplier is None and epsilon is not None and delta is not None:
+        return calibrated(settings, epsilon, delta)
+    raise InvalidClaim("give noise_multiplier, or target_epsilon and target_delta")
+
+
 def _largest_mu(target: ApproxDP) -> float:
     high = 1.0
     while gaussian_delta(high, target.epsilon) < target.delta:
