@@ -1,7 +1,7 @@
 """A step with error feedback beside Opacus' DP-SGD, in one run; prints the ratios.
 
 `pytest benchmarks/test_error_feedback.py -s`. A 784-256-10 network, batches of 256, hooks and ghost clipping, steps of
-all in turn, medians. The target is 1.3 times Opacus with per-sample gradients. Measured on two shared cores, one and two
+all in turn, medians. The target is 1.3 times Opacus with per-sample gradients. Measured on two shared cores, 1 and 2
 threads: 1.07 and 1.00 with torch's noise, 1.25 and 1.33 with exact noise (222 and 149 ms for Opacus); with ghost
 clipping 1.09 and 1.09, and 6.2 and 8.2 (7.3 and 5.2 ms).
 """
