@@ -70,3 +70,19 @@ class MissingExtra(SfumatoError, ImportError):
     def __init__(self, extra: str) -> None:
         super().__init__(f"pip install 'sfumato[{extra}]'")
         self.extra = extra
+
+
+class UnsupportedSamplingError(SfumatoError, ValueError):
+    """Batches drawn in a way that the proof of a claim does not cover; nothing was spent."""
+
+
+class ScheduleViolation(SfumatoError, ValueError):
+    """A training step on records that the public schedule of batches does not give it; nothing was released."""
+
+
+class UnsoundClaimError(SfumatoError, ValueError):
+    """An ε was asked of a mechanism whose published calibration does not give one."""
+
+
+class UnsoundClaimWarning(UserWarning):
+    """A mechanism was built whose published calibration does not hold: it promises nothing."""
