@@ -102,7 +102,14 @@ SYSTEMS: tuple[System, ...] = (
     System(26, "Noise2Score", "restoration.score_denoising", "restoration"),
     System(27, "Emotion-preserving speaker anonymization", "media.speech", "protection, heuristic"),
     System(28, "Pedestrian tracking with distributed 3D LiDARs", "media.lidar", "protection by design"),
-    System(29, "DP-SGD without clipping bias (DiceSGD)", "training.error_feedback", "protection, formal"),
+    System(
+        29,
+        "DP-SGD without clipping bias (DiceSGD)",
+        "training.error_feedback",
+        "protection, formal",
+        "works",
+        "[study](studies/29-error-feedback.md); no gain in accuracy under a sound claim, and no CIFAR or E2E here",
+    ),
     System(30, "CAMOUFLaGE image anonymization", "media.image.anonymize", "protection, heuristic"),
     System(
         31,
