@@ -107,8 +107,8 @@ SYSTEMS: tuple[System, ...] = (
         "DP-SGD without clipping bias (DiceSGD)",
         "training.error_feedback",
         "protection, formal",
-        "works",
-        "[study](studies/29-error-feedback.md); no gain in accuracy under a sound claim, and no CIFAR or E2E here",
+        "partial",
+        "[study](studies/29-error-feedback.md); the paper's gain in accuracy does not come out under a sound claim; no CIFAR, no E2E",
     ),
     System(30, "CAMOUFLaGE image anonymization", "media.image.anonymize", "protection, heuristic"),
     System(
