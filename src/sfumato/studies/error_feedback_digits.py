@@ -20,10 +20,10 @@ from sfumato.privacy.claim import Claim
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-Method: TypeAlias = Literal["non-private", "DP-SGD", "DP-SGD, fixed batches", "telescoped", "naive"]
+Method: TypeAlias = Literal["non-private", "DP-SGD", "DP-SGD, fixed batches", "telescoped"]
 
 _NOBODY = -100  # a label that torch's cross entropy ignores: a place without a record
-_HIDDEN = 64
+_HIDDEN, _CLASSES = 64, 10
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,7 @@ def train_classifier(
     epochs: int = 1,
     batch_size: int = 250,
     rate: float = 1.0,
-    residual: float = 2.0,
     present: Bools | None = None,
-    classes: int = 10,
     random_state: int = 0,
 ) -> Classifier:
     """Train a network of one hidden layer.
@@ -75,8 +73,8 @@ def train_classifier(
     ----------
     images : ndarray of float, shape (n, features)
     labels : ndarray of int, shape (n,)
-        In 0 .. classes-1.
-    method : {"non-private", "DP-SGD", "DP-SGD, fixed batches", "telescoped", "naive"}
+        In 0 .. 9.
+    method : {"non-private", "DP-SGD", "DP-SGD, fixed batches", "telescoped"}
         "DP-SGD" is Opacus' with Poisson sampling; "DP-SGD, fixed batches" remembers nothing of what it clips and has
         the schedule and the accounting of "telescoped".
     epsilon, delta : float
@@ -86,11 +84,8 @@ def train_classifier(
     epochs, batch_size : int
     rate : float
         Learning rate for gradients in units of the clipping norm: it is divided by `clip` (not without privacy).
-    residual : float
-        C3 over C1.
     present : ndarray of bool, shape (n,), optional
         Places that hold a record; an empty one contributes nothing.
-    classes : int
     random_state : int
         Of the initial weights and the public order. Noise is always fresh.
 
@@ -109,7 +104,7 @@ def train_classifier(
     with torch.random.fork_rng():
         torch.manual_seed(random_state)
         features = torch.as_tensor(images, dtype=torch.float32)
-        layers = [torch.nn.Linear(features.shape[1], _HIDDEN), torch.nn.ReLU(), torch.nn.Linear(_HIDDEN, classes)]
+        layers = [torch.nn.Linear(features.shape[1], _HIDDEN), torch.nn.ReLU(), torch.nn.Linear(_HIDDEN, _CLASSES)]
         module: Any = torch.nn.Sequential(*layers)
         truth = torch.as_tensor(labels).clone()
         if present is not None:
@@ -125,7 +120,7 @@ def train_classifier(
                 made, claim, sigma = _opacus(module, optimizer, loader, epsilon, delta, clip, epochs)
             else:
                 made, claim, sigma = _ours(
-                    method, module, optimizer, loader, epsilon, delta, clip, epochs, residual, random_state
+                    method, module, optimizer, loader, epsilon, delta, clip, epochs, random_state
                 )
             _fit(made, epochs)
 
@@ -181,14 +176,13 @@ def _ours(
     delta: float,
     clip: float,
     epochs: int,
-    residual: float,
     random_state: int,
 ) -> tuple[tuple[Any, ...], Claim, float]:
     import torch
 
     from sfumato.training.error_feedback import ErrorFeedbackEngine
 
-    limits = {"DP-SGD, fixed batches": clip, "telescoped": residual * clip, "naive": None}
+    limits = {"DP-SGD, fixed batches": clip, "telescoped": 2 * clip}
     if method not in limits:
         raise InvalidData(f"method must be non-private, DP-SGD, {', '.join(limits)}")
     engine = ErrorFeedbackEngine()
@@ -202,7 +196,6 @@ def _ours(
         target_delta=delta,
         max_grad_norm=clip,
         residual_norm=limits[method],
-        privacy="naive" if method == "naive" else "telescoped",
         grad_sample_mode="ghost",
         random_state=random_state,
     )

@@ -108,7 +108,7 @@ SYSTEMS: tuple[System, ...] = (
         "training.error_feedback",
         "protection, formal",
         "partial",
-        "[study](studies/29-error-feedback.md); the paper's gain in accuracy does not come out under a sound claim; no CIFAR, no E2E",
+        "[study](studies/29-error-feedback.md); the paper's gain in accuracy does not come out under a sound claim",
     ),
     System(30, "CAMOUFLaGE image anonymization", "media.image.anonymize", "protection, heuristic"),
     System(

@@ -1,7 +1,6 @@
 """Simulation: a protocol on Flower's own simulation, whose silos are Ray actors.
 
-For runs with more silos than one process should hold. Ray is not among sfumato's dependencies: ``pip install
-'flwr[simulation]'``.
+For runs with more silos than one process should hold; ``pip install 'sfumato[federation-ray]'``.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ class Simulation:
         """
         require_flower()
         if find_spec("ray") is None:  # Flower would end this process
-            raise MissingExtra("federation,ray")
+            raise MissingExtra("federation-ray")
         if not silos:
             raise InvalidData("silos must be a non-empty sequence: the data of each silo")
         return _simulated(protocol, list(silos), self.terms, self.cpus)

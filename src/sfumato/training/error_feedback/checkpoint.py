@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from sfumato.durable import sync_folder, write_durably
 from sfumato.errors import ClaimViolated, InvalidData
 
 _FORMAT = 1
@@ -46,7 +47,7 @@ class Mark:
             raise ClaimViolated(
                 "this checkpoint was gone on from already: two continuations are two trainings"
             ) from None
-        _sync_folder(self._path.parent)
+        sync_folder(self._path.parent)
 
     def remove(self) -> None:
         """Clear away: its checkpoint has been written over."""
@@ -58,14 +59,8 @@ def write(path: Path, content: dict[str, Any]) -> Mark:
     """Write a checkpoint durably in one move, in place of an older one, and return its mark."""
     old = _identity(path)
     identity = secrets.token_hex(8)
-    part = path.with_name(f"{path.name}.{identity}.part")
-    with open(part, "wb") as file:
-        os.chmod(part, 0o600)
-        torch.save({"format": _FORMAT, "private": True, "identity": identity, **content}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
-    _sync_folder(path.parent)
+    whole = {"format": _FORMAT, "private": True, "identity": identity, **content}
+    write_durably(path, lambda file: torch.save(whole, file), mode=0o600)
     if old is not None:
         Mark(path, old).remove()  # only now: until the move, the older checkpoint was the one to go on from
     return Mark(path, identity)
@@ -97,11 +92,3 @@ def _identity(path: Path) -> str | None:
         return str(read(path)[0]["identity"])
     except (FileNotFoundError, InvalidData):
         return None
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

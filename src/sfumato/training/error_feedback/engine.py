@@ -380,8 +380,10 @@ class ErrorFeedbackEngine:
         source: Noise
         if settings.sound:
             release = Release(settings.claim(), _purpose(settings), seed=noise_seed)
-            # A context without a ledger in it, where the charge of this very training stands.
-            (contextvars.Context().run if paid_for else _at_once)(release.__enter__)
+            if paid_for:  # by a charge that stands: so in a context without a ledger in it
+                contextvars.Context().run(release.__enter__)
+            else:
+                release.__enter__()
             prepaid = release.prepaid(settings.event())
             claim = release.claim if not void else claim
             source = ExactNoise(prepaid, settings) if settings.noise == "exact" else _torch_noise(settings, noise_seed)
@@ -427,10 +429,6 @@ class ErrorFeedbackEngine:
         if self._training is None:
             raise ClaimViolated("nothing was made private yet: call make_private")
         return self._training
-
-
-def _at_once(enter: Callable[[], Any]) -> Any:
-    return enter()
 
 
 def _purpose(settings: Settings) -> str:

@@ -136,7 +136,7 @@ class Settings:
             *((place,) if self.neighbours == "add-remove" else ()),
             "the loss of a batch is the mean of losses that depend on one record each",
             "floating-point sums and projections are as good as exact ones",
-            "the error state, and checkpoints that hold it, stay secret",
+            "the error state, and checkpoints that hold it, stay secret, and checkpoints are not copied",
             *((generator,) if self.noise == "torch" else ()),
         )
 
