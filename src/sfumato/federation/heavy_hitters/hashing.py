@@ -23,8 +23,8 @@ MOST_BUCKETS = 2**16
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
-_BLOCK = 2**20  # pairs of user and candidate that NumPy works on at once
-_WORTH_COMPILING = 2**27  # pairs; below, compiling takes longer than counting without
+_BLOCK = 2**14  # users that NumPy works on at once: their words stay in the processor's cache
+_WORTH_COMPILING = 2**26  # pairs of user and candidate
 
 
 def buckets(seeds: Words, values: Integers, size: int) -> Integers:
@@ -78,13 +78,15 @@ def count_support(seeds: Words, reported: Integers, candidates: int, size: int) 
 
 
 def _count_in_blocks(factor: Words, shift: Words, first: Words, width: Words, counts: Integers) -> None:
-    values = np.arange(len(counts), dtype=np.uint64)
-    rows = max(1, _BLOCK // max(1, len(counts)))
-    for start in range(0, len(factor), rows):
-        part = slice(start, start + rows)
-        hashed = _upper(factor[part, np.newaxis], shift[part, np.newaxis], values)
-        hashed -= first[part, np.newaxis]  # below 0 it wraps round to the top, beyond any width
-        counts += np.count_nonzero(hashed < width[part, np.newaxis], axis=0)
+    for start in range(0, len(factor), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        step, low, wide, word = factor[part], first[part], width[part], shift[part].copy()
+        hashed = np.empty_like(word)
+        for x in range(len(counts)):  # word is factor · x + shift
+            np.right_shift(word, _HALF, out=hashed)
+            hashed -= low  # below 0 it wraps round to the top, beyond any width
+            counts[x] += np.count_nonzero(hashed < wide)
+            word += step
 
 
 @cache
@@ -97,7 +99,6 @@ def _compiled() -> Callable[..., None] | None:
     def loop(factor: Any, shift: Any, first: Any, width: Any, counts: Any) -> None:
         half = np.uint64(32)
         for user in range(len(factor)):
-            # sums instead of products: factor · (x + 1) + shift is factor more than factor · x + shift
             word, step, low, wide = shift[user], factor[user], first[user], width[user]
             for x in range(len(counts)):
                 counts[x] += np.int64(((word >> half) - low) < wide)

@@ -36,8 +36,11 @@ class FrequencyOracle(Structural):
     Such a user sends a report like everyone else, so that nobody's silence says anything.
     """
 
-    epsilon: float
-    domain_size: int
+    @property
+    def epsilon(self) -> float: ...
+
+    @property
+    def domain_size(self) -> int: ...
 
     @property
     def claim(self) -> Claim:
@@ -240,7 +243,7 @@ class OLH:
         return _independent_bits(self, values, rng)
 
 
-ORACLES = {"grr": GRR, "oue": OUE, "olh": OLH}
+ORACLES: dict[str, type[GRR] | type[OUE] | type[OLH]] = {"grr": GRR, "oue": OUE, "olh": OLH}
 
 
 def choose_oracle(name: str, epsilon: float, domain_size: int) -> FrequencyOracle:
@@ -270,7 +273,7 @@ def estimate(oracle: FrequencyOracle, support: Integers, users: int) -> tuple[Fl
     counts, stderr : ndarray of float64, shape (d,)
         (support - users · q) / (p - q), which may be negative; and the root of `variance` at the estimate.
     """
-    counts = (support - users * oracle.q) / oracle.gap
+    counts: Floats = (support - users * oracle.q) / oracle.gap
     return counts, np.sqrt(variance(oracle, users, np.clip(counts, 0, users)))
 
 

@@ -133,7 +133,7 @@ class HeavyHitterProtocol:
         if population != known:
             raise ProtocolError(f"field 'population' must be that of the first level, {known}")
 
-    def server_step(self, state: Mapping[str, Any], replies: Mapping[int, Message]) -> dict[str, Any]:
+    def server_step(self, state: Mapping[str, Any], replies: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
         """Estimate, let the largest live on, and grow them by a level."""
         fields: dict[str, Any] = dict(state)
         turns = self._order(state) if self._in_turn(state) else None
@@ -166,7 +166,7 @@ class HeavyHitterProtocol:
             codes = state["votes"]
             unknown = np.full(len(codes), np.nan)
             return Found(codes, unknown, unknown, users, trace)
-        finals = [Estimate(*(state[f"final/{name}/{party}"] for name in _FINAL), 0.0) for party in parties]
+        finals = [Estimate(**{name: state[f"final/{name}/{party}"] for name in _FINAL}, sd=0.0) for party in parties]
         if plan.by_shares:
             total = add_by_shares(finals, plan.k, users)
         else:
@@ -203,7 +203,9 @@ class HeavyHitterProtocol:
             raise ProtocolError("a run has one seed, and each of its levels is asked once, in order")
         return Asked(seed, level, request.integer("party", low=0, high=1 << 32), candidates, suspects)
 
-    def _let_live(self, fields: dict[str, Any], state: Mapping[str, Any], replies: Mapping[int, Message]) -> None:
+    def _let_live(
+        self, fields: dict[str, Any], state: Mapping[str, Any], replies: Mapping[int, Mapping[str, Any]]
+    ) -> None:
         plan, level = self.plan, state["level"]
         estimates = {p: party_estimate(plan, self._candidates(state, p), reply) for p, reply in replies.items()}
         if level == plan.levels - 1:
@@ -234,7 +236,7 @@ class HeavyHitterProtocol:
         return grow(each.candidates[places], plan.lengths[level + 1] - plan.lengths[level])
 
     def _count_votes(
-        self, fields: Mapping[str, Any], state: Mapping[str, Any], replies: Mapping[int, Message]
+        self, fields: Mapping[str, Any], state: Mapping[str, Any], replies: Mapping[int, Mapping[str, Any]]
     ) -> dict[str, Any]:
         """Keep the prefixes with enough votes, and tell nobody the votes. A tree that died is finished."""
         plan, level = self.plan, state["level"]

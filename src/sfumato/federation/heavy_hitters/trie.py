@@ -1,7 +1,7 @@
 """TrieHH: sampled users vote for prefixes in the clear, and a threshold hides who voted. A baseline, not local.
 
 For comparisons. Zhu, Kairouz, McMahan, Sun and Li 2020 ("Federated heavy hitters discovery with differential privacy").
-Their parameters; the bound is computed here, for users sampled independently, and their threshold raised where it needs.
+Their parameters; the bound is computed here, for users sampled independently, and the threshold raised if it must be.
 """
 
 from __future__ import annotations
