@@ -118,8 +118,10 @@ class FixedText:
 
     def _decoded(self, code: int) -> str | None:
         digits = [code >> self.width * place & (1 << self.width) - 1 for place in reversed(range(self.length))]
-        text = "".join(self.alphabet[d - 1] if 0 < d <= len(self.alphabet) else "\0" for d in digits).rstrip("\0")
-        return None if "\0" in text else text
+        length = next((place for place, digit in enumerate(digits) if not digit), self.length)
+        if any(digits[length:]) or max(digits) > len(self.alphabet):
+            return None
+        return "".join(self.alphabet[digit - 1] for digit in digits[:length])
 
 
 class HashedItems:

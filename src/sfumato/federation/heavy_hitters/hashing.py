@@ -24,7 +24,7 @@ MOST_BUCKETS = 2**16
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
 _BLOCK = 2**14  # users that NumPy works on at once: their words stay in the processor's cache
-_WORTH_COMPILING = 2**26  # pairs of user and candidate
+_WORTH_COMPILING = 2**25  # pairs of user and candidate
 
 
 def buckets(seeds: Words, values: Integers, size: int) -> Integers:

@@ -273,7 +273,7 @@ def estimate(oracle: FrequencyOracle, support: Integers, users: int) -> tuple[Fl
     counts, stderr : ndarray of float64, shape (d,)
         (support - users · q) / (p - q), which may be negative; and the root of `variance` at the estimate.
     """
-    counts: Floats = (support - users * oracle.q) / oracle.gap
+    counts = (support.astype(np.float64) - users * oracle.q) / oracle.gap
     return counts, np.sqrt(variance(oracle, users, np.clip(counts, 0, users)))
 
 
