@@ -1,5 +1,7 @@
 """The tree of prefixes, who speaks where, and the encoders."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -43,7 +45,7 @@ def test_prefixes_end_at_the_item_and_grow_by_every_continuation(bits, data):
     assert lengths[-1] == bits
     assert np.all(np.diff([0, *lengths]) >= 1)
     item = np.array([data.draw(st.integers(0, 2**bits - 1))], np.uint64)
-    for shorter, longer in zip(lengths, lengths[1:], strict=False):
+    for shorter, longer in itertools.pairwise(lengths):
         if longer - shorter <= 8:
             prefix = item >> np.uint64(bits - shorter)
             grown = grow(prefix, longer - shorter)

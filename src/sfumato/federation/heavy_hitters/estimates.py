@@ -61,19 +61,9 @@ def party_estimate(plan: Plan, candidates: Items, reply: Mapping[str, Any]) -> E
     )
 
 
-def add(estimates: Sequence[Estimate], *, common: int = 0) -> Estimate:
-    """Add the counts of several parties' users; a candidate that a party does not have adds nothing there.
-
-    Parameters
-    ----------
-    estimates : sequence of Estimate
-    common : int
-        If at least so many candidates are common to all, only those are returned. By default all are.
-    """
-    every, has = np.unique(np.concatenate([each.candidates for each in estimates]), return_counts=True)
-    shared = every[has == len(estimates)]
-    if 0 < common <= len(shared):
-        every = shared
+def add(estimates: Sequence[Estimate]) -> Estimate:
+    """Add the counts of several parties' users; a candidate that a party does not have adds nothing there."""
+    every = np.unique(np.concatenate([each.candidates for each in estimates]))
     counts, variances = np.zeros(len(every)), np.zeros(len(every))
     for each in estimates:
         places = np.searchsorted(every, each.candidates)

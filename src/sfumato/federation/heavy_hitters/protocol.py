@@ -214,7 +214,7 @@ class HeavyHitterProtocol:
                     fields[f"final/{name}/{party}"] = getattr(each, name)
         meeting = level < plan.shared and (plan.sync == "each" or level == plan.shared - 1)
         if meeting and estimates:
-            together = add(list(estimates.values()), common=plan.k)
+            together = add(list(estimates.values()))
             living = self._living(fields, level, -1, together)
             for party in estimates:
                 fields[f"candidates/{party}"] = living
