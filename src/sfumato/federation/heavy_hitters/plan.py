@@ -192,7 +192,10 @@ def make_plan(
     )
     if plan.widest > MOST_CANDIDATES:
         raise InvalidData(f"a level could have {plan.widest} candidates, more than {MOST_CANDIDATES}: give more levels")
-    choose_oracle(plan.oracle, plan.epsilon, plan.widest)
+    if plan.delta is None:
+        choose_oracle(plan.oracle, plan.epsilon, plan.widest)
+    else:
+        sound_threshold(plan.epsilon, plan.delta, plan.levels)
     return plan
 
 

@@ -7,14 +7,17 @@ Their parameters; the bound is computed here, for users sampled independently, a
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 from scipy.stats import binom
 
+from sfumato.errors import InvalidClaim
 from sfumato.privacy.bounds import ApproxDP
 from sfumato.privacy.claim import Claim
 
 _LEAST = 5
+_LEAST_EPSILON = 1e-4
 
 
 def paper_threshold(epsilon: float, delta: float, rounds: int) -> int:
@@ -50,8 +53,17 @@ def round_delta(epsilon: float, threshold: int, rate: float) -> float:
     return max(0.0, float(excess.max()))
 
 
+@cache
 def sound_threshold(epsilon: float, delta: float, rounds: int) -> int:
-    """The paper's threshold, raised until all rounds together are (ε, δ)-DP by `round_delta` and composition."""
+    """The paper's threshold, raised until all rounds together are (ε, δ)-DP by `round_delta` and composition.
+
+    Raises
+    ------
+    InvalidClaim
+        If ε is below 10^-4 a round: hardly anybody would vote.
+    """
+    if epsilon < _LEAST_EPSILON * rounds:
+        raise InvalidClaim(f"epsilon must be at least {_LEAST_EPSILON * rounds:g} for votes in {rounds} rounds")
     threshold = paper_threshold(epsilon, delta, rounds)
     while rounds * round_delta(epsilon / rounds, threshold, sampling_rate(epsilon, threshold, rounds)) > delta:
         threshold += 1
