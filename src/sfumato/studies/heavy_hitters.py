@@ -208,7 +208,7 @@ def _mixture_rows(size: _Size, seed: int) -> Iterator[Row]:
             yield Row(
                 f"{own:.0%} hold items of their party only, Zipf {skew:g}, ε = {epsilon:g}, {size.few} seeds",
                 "not found" if own else "on alike parties all tie within .03 (our notes, 24 levels)",
-                f"{_told(f1)}; best {max(f1, key=lambda way: float(np.mean(f1[way])))}",
+                f"{_told(f1)}; best {max((float(np.mean(each)), way) for way, each in f1.items())[1]}",
             )
 
 

@@ -112,13 +112,13 @@ def test_a_hostile_server_is_refused(change, reason):
         ask(estimator().protocol(), **change)
 
 
-@pytest.mark.parametrize("change", [{"level": 1}, {"level": 0}, {"level": 2, "seed": 6}])
+@pytest.mark.parametrize("change", [{"level": 1}, {"level": 0}, {"level": 2, "seed": 6}, {"level": 2, "party": 1}])
 def test_a_server_that_would_let_users_report_twice_is_refused(change):
     protocol = estimator().protocol()
     _, memory = ask(protocol, level=1)
-    assert memory == {"seed": 5, "level": 1}
+    assert memory == {"seed": 5, "party": 0, "level": 1}
     ask(protocol, memory, level=2)
-    with pytest.raises(ProtocolError, match="one seed"):
+    with pytest.raises(ProtocolError, match=r"one seed|asked once"):
         ask(protocol, memory, **change)
 
 

@@ -60,8 +60,8 @@ class HeavyHitterProtocol:
     at that level the user sends one report, which is ε-DP on its own, whatever the candidates are (`GRR`, `OUE`,
     `OLH`). Candidates depend on other users' reports only. So every transcript's probability changes by a factor of at
     most e^ε when one user's item is replaced: the server, the other parties and the user's own party learn no more.
-    *What a silo does for it*: the seed of the permutation is fixed by the first request of a run; a request with
-    another seed, or for a level that was answered, is refused. The ledger is charged ε once a run: the users of all
+    *What a silo does for it*: the seed of the permutation and the party's number are fixed by the first request of a
+    run; a request with others, or for a level that was answered, is refused. The ledger is charged ε once a run: the users of all
     levels are different people, so the levels compose in parallel. A new run asks everyone again, and is charged again.
 
     `client_step` stands in for the devices of a party's users: it randomises each user's item on its own, and adds up
@@ -183,7 +183,7 @@ class HeavyHitterProtocol:
         if len(codes) < self.plan.least_users:
             raise InvalidData(f"a party must have at least {self.plan.least_users} users, one a level and more for gtf")
         reply = speak(self.plan, asked, codes, paid="level" in memory)
-        return reply, {"seed": asked.seed, "level": asked.level}
+        return reply, {"seed": asked.seed, "party": asked.party, "level": asked.level}
 
     def _read(self, request: Message, memory: Mapping[str, Any]) -> Asked:
         """Check a request against what this silo answered in this run: no user may report twice."""
@@ -199,9 +199,12 @@ class HeavyHitterProtocol:
         if suspects.any() and not self.plan.prune:
             raise ProtocolError("field 'suspects' must be empty: this method does not prune")
         seed = request.integer("seed", low=0, high=(1 << 62) - 1)
-        if "level" in memory and (seed != memory["seed"] or level <= memory["level"]):
-            raise ProtocolError("a run has one seed, and each of its levels is asked once, in order")
-        return Asked(seed, level, request.integer("party", low=0, high=1 << 32), candidates, suspects)
+        party = request.integer("party", low=0, high=1 << 32)
+        if "level" in memory and (seed, party) != (memory["seed"], memory["party"]):
+            raise ProtocolError("a run has one seed and one number for this party: who speaks when follows from both")
+        if "level" in memory and level <= memory["level"]:
+            raise ProtocolError("each level of a run is asked once, in order")
+        return Asked(seed, level, party, candidates, suspects)
 
     def _let_live(
         self, fields: dict[str, Any], state: Mapping[str, Any], replies: Mapping[int, Mapping[str, Any]]
