@@ -97,7 +97,7 @@ def run(scale: Scale, seed: int = 0) -> StudyResult:
         warnings.filterwarnings("ignore", message="no count reaches")
         rows = [
             *_headline_rows(size, scale, seed, found),
-            *_union_row(size, seed, found),
+            *_union_row(size, scale, seed, found),
             *_other_rows(size, seed),
             *_oracle_rows(size, seed),
             *_level_rows(size, seed),
@@ -153,7 +153,7 @@ def _headline_rows(size: _Size, scale: Scale, seed: int, found: dict[float, dict
         )
 
 
-def _union_row(size: _Size, seed: int, found: Mapping[float, dict[str, list[float]]]) -> Iterator[Row]:
+def _union_row(size: _Size, scale: Scale, seed: int, found: Mapping[float, dict[str, list[float]]]) -> Iterator[Row]:
     """What is lost before any noise: a global item that is in no party's own top k."""
     f1 = []
     for s in range(seed, seed + size.seeds):
@@ -165,10 +165,10 @@ def _union_row(size: _Size, seed: int, found: Mapping[float, dict[str, list[floa
             union.update(dict(zip(values[largest].tolist(), counts[largest].tolist(), strict=True)))
         f1.append(score([item for item, _ in union.most_common(K)], data.counts, K)["f1"])
     yield Row(
-        "the same parties without any noise: F1 of adding up each party's true top 10",
+        "the same parties without any noise: F1 of adding up each party's true top 10; TAP with noise, ε = 4",
         "at most .65: four of ten items are in no party's top 10 (our notes)",
-        f"{np.mean(f1):.2f} (from {min(f1):.1f} to {max(f1):.1f})",
-        float(np.mean(f1)) < 0.8,
+        f"{np.mean(f1):.2f} (from {min(f1):.1f} to {max(f1):.1f}); {np.mean(found[4.0]['TAP']):.2f}",
+        None if scale == "smoke" else float(np.mean(f1)) < float(np.mean(found[4.0]["TAP"])),
     )
 
 
@@ -199,12 +199,7 @@ def _mixture_rows(size: _Size, seed: int) -> Iterator[Row]:
     seeds = range(seed, seed + size.few)
     for own, skew in size.mixtures:
         for epsilon in (1.0, 4.0):
-            f1 = _f1(
-                lambda s, own=own, skew=skew: misaligned(size.users, s, own=own, skew=skew),
-                seeds,
-                RIVALS,
-                epsilon=epsilon,
-            )
+            f1 = _f1(partial(misaligned, size.users, own=own, skew=skew), seeds, RIVALS, epsilon=epsilon)
             yield Row(
                 f"{own:.0%} hold items of their party only, Zipf {skew:g}, ε = {epsilon:g}, {size.few} seeds",
                 "not found" if own else "on alike parties all tie within .03 (our notes, 24 levels)",
@@ -305,8 +300,13 @@ common items over all parties are to be found.
   extension and of pruning by consensus are ours, after their stated purpose; "our notes" are figures of a prototype.
 - FedPEM lets every party search alone and adds up their k largest. It loses items that are in no party's top k, with
   or without noise. TAP shares the first third of the levels, "aligned" all of them.
-- Where noise is overwhelming (ε = 1 here) FedPEM is better: eight parties are eight attempts to carry an item through
-  all levels, where a shared tree has one.
+- TAP and the aligned tree win where noise is moderate and parties differ (ε = 4, half of the users with items of their
+  party only), the aligned tree from ε = 2 on, and on alike parties at ε = 1 too. FedPEM wins where noise is overwhelming
+  and parties differ: the heads of eight parties are eight attempts to carry items through all levels, where a shared
+  tree has one. Where most users hold items of their party only it is never clearly behind.
+- On the words of documentation all are close at ε = 4, with FedPEM ahead: ranks 4 to 12 differ by less than noise does.
+- GTF is far behind everywhere: it uses GRR over domains where GRR is hopeless, and drops items as look-alikes that are
+  none; two random 48-bit strings differ in 24 bits, which is its limit.
 - Sums of reports are drawn by their exact law (`simulate="aggregate"`), unless said otherwise: their claims are void,
   their accuracy is that of real reports. Seeds are paired: all methods see the same parties.
 - TrieHH is not local. Its set has no counts, so precision suffers where it finds more than k.

@@ -61,8 +61,9 @@ class HeavyHitterProtocol:
     `OLH`). Candidates depend on other users' reports only. So every transcript's probability changes by a factor of at
     most e^ε when one user's item is replaced: the server, the other parties and the user's own party learn no more.
     *What a silo does for it*: the seed of the permutation and the party's number are fixed by the first request of a
-    run; a request with others, or for a level that was answered, is refused. The ledger is charged ε once a run: the users of all
-    levels are different people, so the levels compose in parallel. A new run asks everyone again, and is charged again.
+    run; a request with others, or for a level that was answered, is refused. The ledger is charged ε once a run: the
+    users of all levels are different people, so the levels compose in parallel. A new run asks everyone again, and is
+    charged again.
 
     `client_step` stands in for the devices of a party's users: it randomises each user's item on its own, and adds up
     what the reports support.
