@@ -301,8 +301,8 @@ common items over all parties are to be found.
 - FedPEM lets every party search alone and adds up their k largest. It loses items that are in no party's top k, with
   or without noise. TAP shares the first third of the levels, "aligned" all of them.
 - TAP and the aligned tree win where noise is moderate and parties differ (ε = 4, half of the users with items of their
-  party only), the aligned tree from ε = 2 on, and on alike parties at ε = 1 too. FedPEM wins where noise is overwhelming
-  and parties differ: the heads of eight parties are eight attempts to carry items through all levels, where a shared
+  party only); the aligned tree does from ε = 2 on, and on alike parties at ε = 1 too. FedPEM wins where noise is
+  overwhelming and parties differ: eight parties are eight attempts to carry items through all levels, where a shared
   tree has one. Where most users hold items of their party only it is never clearly behind.
 - On the words of documentation all are close at ε = 4, with FedPEM ahead: ranks 4 to 12 differ by less than noise does.
 - GTF is far behind everywhere: it uses GRR over domains where GRR is hopeless, and drops items as look-alikes that are
