@@ -1,7 +1,11 @@
 """Frequency oracles beside the peers' per-user functions, and ten million users; prints the ratios.
 
-`pytest benchmarks/test_heavy_hitters.py -s`. Peers: pure-ldp and multi-freq-ldpy, if they are installed (pure-ldp's OLH
-needs xxhash below 4); and local hashing written out in NumPy, block by block, which is what a vectorised peer would do.
+`pytest benchmarks/test_heavy_hitters.py -s`. Peers: pure-ldp 1.2.0 and multi-freq-ldpy 0.2.5, if they are installed
+(both need xxhash below 4 for OLH); and local hashing written out in NumPy, block by block, which is what a vectorised
+peer would do. Measured on a machine shared with others (two cores, load 12), a user, report and sum, 1024 candidates:
+GRR 0.09 µs (multi-freq-ldpy 21 times as long), OUE 6.9 µs (pure-ldp 10 times, multi-freq-ldpy 9 times), OLH with numba
+0.55 µs (pure-ldp 3,950 times, multi-freq-ldpy 3,470 times, NumPy with a full hash a pair 49 times). 10^7 users, k = 20:
+10.5 s with simulated sums, 19.5 s with a report each, 0.55 GiB.
 """
 
 from __future__ import annotations
@@ -79,7 +83,6 @@ def peer(library: str, name: str, users: int = 200) -> float | None:
                     receiver.aggregate(sender.privatise(int(value) + 1))
 
         else:
-            module = importlib.import_module("multi_freq_ldpy.pure_frequency_oracles")
             part = {"OLH": "LH", "OUE": "UE", "GRR": "GRR"}[name]
             module = importlib.import_module(f"multi_freq_ldpy.pure_frequency_oracles.{part}")
             perturb = getattr(module, f"{part}_Client")
@@ -98,7 +101,6 @@ def peer(library: str, name: str, users: int = 200) -> float | None:
 
 @pytest.mark.parametrize(("kind", "users"), [(GRR, 1_000_000), (OUE, 50_000), (OLH, 500_000)])
 def test_reports_beside_the_peers(kind, users, capsys):
-    OLH(EPSILON, DOMAIN)
     ours(kind, users)  # compiles
     own = ours(kind, users)
     lines = [f"\n{kind.__name__}, {DOMAIN} candidates, ε = {EPSILON:g}: {1e6 * own:.2f} µs a user"]

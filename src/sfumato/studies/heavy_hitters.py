@@ -304,7 +304,8 @@ common items over all parties are to be found.
   party only); the aligned tree does from ε = 2 on, and on alike parties at ε = 1 too. FedPEM wins where noise is
   overwhelming and parties differ: eight parties are eight attempts to carry items through all levels, where a shared
   tree has one. Where most users hold items of their party only it is never clearly behind.
-- On the words of documentation all are close at ε = 4, with FedPEM ahead: ranks 4 to 12 differ by less than noise does.
+- On the words of documentation all are close at ε = 4, with FedPEM ahead: the counts of ranks 4 to 12 lie within two to
+  three standard errors of one another.
 - GTF is far behind everywhere: it uses GRR over domains where GRR is hopeless, and drops items as look-alikes that are
   none; two random 48-bit strings differ in 24 bits, which is its limit.
 - Sums of reports are drawn by their exact law (`simulate="aggregate"`), unless said otherwise: their claims are void,
