@@ -14,7 +14,8 @@ from sfumato.federation.heavy_hitters.estimates import Estimate, add, add_by_sha
 from sfumato.federation.heavy_hitters.plan import METHODS
 from sfumato.studies.heavy_hitters import misaligned
 
-HELD = {3: 900, 70: 700, 200: 500, 201: 400, 9: 60}
+#: Gaps of seven standard errors or more, also of who is asked, at the edges that tests look at.
+HELD = {3: 1500, 70: 700, 200: 450, 201: 440, 9: 40}
 
 
 def parties(n=3):
@@ -32,8 +33,9 @@ def estimator(**parameters):
 def test_with_hardly_any_noise_the_exact_top_k_is_found_by_every_method(method, oracle):
     fit = estimator(method=method, oracle=oracle).fit(parties())
     assert fit.score(HELD) == {"f1": 1.0, "ncr": 1.0, "precision": 1.0, "recall": 1.0}
-    assert fit.heavy_hitters_ == [3, 70, 200, 201]
-    assert np.all(np.abs(fit.counts_ - list(HELD.values())[:4]) < 6 * fit.stderr_)
+    assert set(fit.heavy_hitters_) == {3, 70, 200, 201}
+    true = [HELD[item] for item in fit.heavy_hitters_]
+    assert np.all(np.abs(fit.counts_ - true) < 6 * fit.stderr_)
     assert fit.claim_.bound == PureDP(20.0)
     assert (fit.claim_.unit, fit.claim_.neighbours, fit.claim_.trust) == ("user", "replace-one", "local")
     assert fit.claim_.formal
@@ -86,7 +88,7 @@ def test_simulated_sums_find_what_reports_find():
     for simulate in ("reports", "aggregate"):
         fit = estimator(simulate=simulate, epsilon=5.0).fit(parties())
         assert fit.heavy_hitters_[0] == 3
-        assert abs(fit.counts_[0] - 900) < 6 * fit.stderr_[0]
+        assert abs(fit.counts_[0] - 1500) < 6 * fit.stderr_[0]
 
 
 def test_standard_errors_are_those_of_repeated_runs():

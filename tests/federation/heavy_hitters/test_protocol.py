@@ -171,7 +171,7 @@ def test_a_population_that_changes_is_refused():
     assert not [name for name in outcome.state if name.endswith("/1")]
 
 
-def test_a_party_that_drops_out_in_its_turn_is_passed_over():
+def test_a_party_that_drops_out_in_its_turn_ends_the_run():
     protocol = estimator(method="taps").protocol()
 
     class Flaky(HeavyHitterProtocol):
@@ -181,8 +181,9 @@ def test_a_party_that_drops_out_in_its_turn_is_passed_over():
             return super().client_step(request, memory, data)
 
     flaky = Flaky(protocol.plan, protocol.encoder, random_state=1)
-    with pytest.raises(TooFewParties):
-        InProcess().run(flaky, people(300, 200, 100))
+    for terms in (Terms(), Terms(min_parties=1)):
+        with pytest.raises(TooFewParties, match="silo 0"):
+            InProcess(terms).run(flaky, people(300, 200, 100))
 
 
 class Crash(BaseException):

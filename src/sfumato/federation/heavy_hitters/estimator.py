@@ -38,7 +38,8 @@ class FederatedHeavyHitters(BaseEstimator):  # type: ignore[misc]
         For "tap" and "taps": first levels at which all parties search alike; a third of the levels by default.
     method : {"tap", "taps", "aligned", "fedpem", "pem", "gtf", "triehh"}
         "tap": shared first levels, then each party for itself, and sums at the end. "taps": the same, and later parties
-        drop what earlier ones found rare, once their own users confirm it. "aligned": all levels shared, which is the
+        drop what earlier ones found rare, once their own users confirm it; parties speak one after the other, so a run
+        needs all of them to the end, and terms without `min_parties`. "aligned": all levels shared, which is the
         strongest where noise is not overwhelming. "fedpem": each party for itself, and sums of its k largest. "pem":
         all levels shared and k prefixes live. "gtf": the rules of FedFT. "triehh": not local; votes in the clear of
         sampled users under a central (ε, δ) claim, which tell which items there are and no counts.

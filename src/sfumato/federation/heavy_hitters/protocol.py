@@ -137,20 +137,19 @@ class HeavyHitterProtocol:
     def server_step(self, state: Mapping[str, Any], replies: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
         """Estimate, let the largest live on, and grow them by a level."""
         fields: dict[str, Any] = dict(state)
-        turns = self._order(state) if self._in_turn(state) else None
-        asked = set(_parties(state) or replies) if turns is None else {turns[state["turn"]]}
-        gone = asked - set(replies)
-        fields["parties"] = np.array([p for p in (_parties(state) or sorted(replies)) if p not in gone], np.int64)
+        in_turn = self._in_turn(state)  # then who is asked has answered: the engine stops a round without replies
+        there = _parties(state) if in_turn else sorted(replies)
+        for party in set(_parties(state)) - set(there):
+            for name in [name for name in fields if name.endswith(f"/{party}")]:
+                del fields[name]
+        fields["parties"] = np.array(there, np.int64)
         for party, reply in replies.items():
             fields[f"population/{party}"] = reply["population"]
         if self.plan.delta is not None:
             return fields | self._count_votes(fields, state, replies)
         self._let_live(fields, state, replies)
-        for party in gone:
-            for name in [name for name in fields if name.endswith(f"/{party}")]:
-                del fields[name]
-        if turns is not None and state["turn"] + 1 - len(gone) < len(fields["parties"]):
-            return fields | {"turn": state["turn"] + 1 - len(gone)}
+        if in_turn and state["turn"] + 1 < len(there):
+            return fields | {"turn": state["turn"] + 1}
         kept = {name: value for name, value in fields.items() if not name.startswith(("rare/", "top/"))}
         return kept | {"turn": 0, "level": state["level"] + 1}
 
@@ -217,7 +216,7 @@ class HeavyHitterProtocol:
                 for name in _FINAL:
                     fields[f"final/{name}/{party}"] = getattr(each, name)
         meeting = level < plan.shared and (plan.sync == "each" or level == plan.shared - 1)
-        if meeting and estimates:
+        if meeting:
             together = add(list(estimates.values()))
             living = self._living(fields, level, -1, together)
             for party in estimates:
