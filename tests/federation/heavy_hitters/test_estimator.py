@@ -105,7 +105,7 @@ def test_standard_errors_are_those_of_repeated_runs():
 
 def test_text_is_found_and_read_again():
     words = ["tea", "coffee", "milk", "water"]
-    held = np.repeat(words, [500, 400, 40, 30]).tolist()
+    held = np.repeat(words, [3000, 1200, 40, 30]).tolist()
     halves = [held[::2], held[1::2]]
     fit = FederatedHeavyHitters(2, 8.0, encoder=FixedText(6), levels=6, random_state=0).fit(halves)
     assert fit.heavy_hitters_ == ["tea", "coffee"]
