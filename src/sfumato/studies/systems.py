@@ -104,7 +104,7 @@ SYSTEMS: tuple[System, ...] = (
         "federation.heavy_hitters",
         "protection, formal",
         "works",
-        "[study](studies/25-heavy-hitters.md); ahead of FedPEM at moderate noise and behind at ε = 1; of the paper only "
+        "[study](studies/25-heavy-hitters.md); ahead of FedPEM at moderate noise, behind at ε = 1; of the paper only "
         "summaries could be read",
     ),
     System(26, "Noise2Score", "restoration.score_denoising", "restoration"),
