@@ -207,12 +207,13 @@ def ratio_rows(scale: Scale, seed: int) -> Iterator[Row]:
 
 
 def _log_probabilities(scores: Any) -> Floats:
-    weights = np.asarray(scores, np.float64) / 2
-    log_probabilities: Floats = weights - np.logaddexp.reduce(weights)
+    weights: Floats = np.asarray(scores, np.float64) / 2
+    total = float(np.logaddexp.reduce(weights))
+    log_probabilities: Floats = weights - total
     return log_probabilities
 
 
-def _numbers(rng: np.random.Generator, shape: Any) -> Floats:
+def _numbers(rng: np.random.Generator, shape: int | tuple[int, ...]) -> Floats:
     return np.where(rng.random(shape) < 0.5, rng.choice([-1.0, -0.9, 0.0, 1.0], shape), rng.normal(0, 0.5, shape))
 
 

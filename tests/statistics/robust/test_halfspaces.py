@@ -67,19 +67,19 @@ def test_log_ratio_of_neighbours_stays_below_epsilon_and_comes_close(d):
     # A record moves from the fullest corner of a simplex to the emptiest: the inside, nearly all of the weight, is one
     # record deeper, and that corner one less.
     corners = np.array([[-3.0, -3, -3], [3, -3, -3], [0, 3, -3], [0, 0, 3]])[: d + 1, :d] if d > 1 else [[-3.0], [3]]
-    first, second = (np.repeat(corners, [a, b] + [30] * (d - 1), axis=0) for a, b in ((22, 20), (21, 21)))
+    first, second = (np.repeat(corners, [a, b] + [21] * (d - 1), axis=0) for a, b in ((22, 20), (21, 21)))
     assert np.abs(density(first) - density(second)).max() > 0.8 * epsilon
 
 
-def test_points_of_equal_depth_are_equally_likely():
-    """Ten records at each corner of a triangle: its inside has depth 10. A chi-square test of 1,500 choices."""
-    corners = np.array([[-1.0, -1.0], [1.0, -1.0], [0.0, 1.0]])
-    X = np.repeat(corners, 10, axis=0)
-    box = _Box(np.zeros(2), np.ones(2), 9)
+@pytest.mark.parametrize(("d", "size", "draws"), [(2, 9, 1500), (3, 5, 800)])
+def test_points_of_equal_depth_are_equally_likely(d, size, draws):
+    """Ten records at each corner of a simplex: its inside has depth 10. A chi-square test."""
+    corners = np.concatenate((-np.ones((1, d)), 2 * np.eye(d) - 1))
+    X, box = np.repeat(corners, 10, axis=0), _Box(np.zeros(d), np.ones(d), size)
     with Release(Claim(PureDP(1e6), neighbours="replace-one"), "x") as release:
-        drawn = np.array([box.deepest(X, release, 40.0) for _ in range(1500)])
+        drawn = np.array([box.deepest(X, release, 40.0) for _ in range(draws)])
     found, counts = np.unique(drawn, axis=0, return_counts=True)
-    inside = [t for t in grid(2, 9, 1.0) if t[1] >= -1 and t[1] <= 1 - 2 * abs(t[0])]
+    inside = [t for t in grid(d, size, 1.0) if t.sum() <= 2 - d]
     assert sorted(map(tuple, found)) == sorted(map(tuple, inside))
     assert stats.chisquare(counts).pvalue > 1e-6
 

@@ -108,7 +108,9 @@ class DPDepthMean(PrivateLocation):
 
     def _size(self, d: int) -> int:
         if not 1 <= d <= 3:
-            raise InvalidData(f"depth is offered for 1 to 3 columns, got n_features = {d}: DPMedian takes any number")
+            raise InvalidData(
+                f"depth is offered for 1 to 3 columns, got n_features = {d}: DPMedian takes any number, with boxes"
+            )
         size = checks.whole("grid_size", self.grid_size, 3, MOST_CANDIDATES)
         if size**d > MOST_CANDIDATES:
             raise InvalidData(f"{size**d} points on the grid, at most {MOST_CANDIDATES}: lower grid_size")
