@@ -191,7 +191,7 @@ def deepest_about_medians():
         lambda data: fitted(estimator, data),
         lambda rng, n: on_and_off_the_bounds(rng, n)[:, np.newaxis],
         [(even, np.append(even[1:], [[1.0]], axis=0))],
-        (-np.ones((9, 1)), np.ones((9, 1))),
+        (-np.ones((40, 1)), np.ones((40, 1))),
         fewest=3,
         bug=12,
         name="about private medians",
