@@ -164,8 +164,8 @@ def test_log_ratio_of_neighbours_stays_below_epsilon(name):
         (winsorized_mean(9, 4), [-1] * 4 + [-0.9] + [1] * 4, -1),
         (quantile(9, 0.3), [-1] * 2 + [-0.9] + [1] * 6, -1),
         (hodges_lehmann(8), [-1] * 4 + [-0.9, -0.5, 0, 1], -0.9),
-        (interquartile_range(11), [-0.01] + [0] * 5 + [0.01, 0.9, 0.9, 1, 1], 0),
-        (median_absolute_deviation(12), [-1] * 3 + [-0.9] + [0] * 5 + [0.9, 0.9, 1], 1),
+        (interquartile_range(11), [-0.01] + [0] * 5 + [0.01, 0.9, 0.9, 1, -1], 1),
+        (median_absolute_deviation(12), [-1] * 3 + [-0.9] + [0] * 4 + [0.9, 0.9, 1, 1], 0),
     ],
 )
 def test_log_ratio_of_neighbours_comes_close_to_epsilon(statistic, first, moved):
