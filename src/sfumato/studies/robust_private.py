@@ -39,7 +39,7 @@ from sfumato.studies.robust_real import real_rows
 from sfumato.studies.study import Row, Scale, Study, StudyResult
 
 _RUNS = {"smoke": 20, "small": 200, "full": 1000}
-_NETS = {"smoke": 1, "small": 20, "full": 100}
+_NETS = {"smoke": 1, "small": 40, "full": 100}
 _SPARSE = {"smoke": 5, "small": 40, "full": 200}
 
 #: Our notes: n, ε, R, then median errors of no privacy, trimmed, median, diffprivlib's mean and median, shrinking mean.
@@ -378,7 +378,7 @@ has no figures. "Our notes" are a prototype's.
 - Regression, sparse regression and principal directions are offered in few dimensions only. The paper says itself that
   its transformation is not efficient in general; a path length from a search that may fail would void the claim, and
   a Markov chain would not sample exactly, so neither is here.
-- Directions are chosen on a net of 300 for a quarter of ε and again in a cap about the first choice for the rest: a
+- Directions are chosen on a net of 200 for a quarter of ε and among 400 in a cap about the first choice for the rest: a
   single net of 800, as in our notes, is .09 apart and keeps sin² near .002 however many records there are.
 - Means of two and three columns are points of a public grid: the volumes of polytopes are known to a rounding only, and
   the claim would be too. Propose-test-release adds noise where our notes restrict the exponential mechanism.
