@@ -235,7 +235,7 @@ def direction():
         DPPrincipalDirection,
         estimator.fit,
         lambda rng, n: rng.normal(size=(n, 2)) * [2, 1],
-        [(along(2, 1), along(1, 2))],
+        [(along(3, 2), along(2, 3))],
         (along(6, 0), along(0, 6)),
         fewest=2,
     )
