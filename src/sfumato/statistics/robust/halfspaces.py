@@ -33,7 +33,8 @@ _HALF = 2  # of the grid's width, in scales
 class DPDepthMean(PrivateLocation):
     """Deepest point of a public grid, the centre of elliptical records, with pure differential privacy.
 
-    For one to three columns that share all of epsilon, where a median of each would share it out.
+    For one to three columns whose wild records may be odd only as a pair. Where records are spherical and clean, a
+    median of each column (`DPMedian`) is as good.
 
     Parameters
     ----------
