@@ -69,7 +69,7 @@ SYSTEMS: tuple[System, ...] = (
         "statistics.robust",
         "protection, formal",
         "works",
-        "[study](studies/11-robust-private.md); continuous polytopes are not offered: rounded volumes void an exact claim",
+        "[study](studies/11-robust-private.md); continuous polytopes are not offered: rounding voids their claim",
     ),
     System(12, "DiffusionGuard", "media.image.immunize", "protection, heuristic"),
     System(13, "Equivariant encryption", "inference.equivariant", "protection, heuristic"),
