@@ -53,15 +53,15 @@ def load_published_estimates(path: str | Path) -> PublishedEstimates:
     file = Path(path)
     if not file.is_file():
         raise InvalidData(f"no file {file}")
-    try:
-        with np.load(file, allow_pickle=False) as content:
-            if missing := {"tr_mem", "tr_labels"} - set(content.files):
-                raise InvalidData(f"{file} lacks {', '.join(sorted(missing))}; it has {', '.join(content.files)}")
+    if not zipfile.is_zipfile(file):
+        raise InvalidData(f"{file} is not a .npz file of plain arrays")
+    with np.load(file, allow_pickle=False) as content:
+        if missing := {"tr_mem", "tr_labels"} - set(content.files):
+            raise InvalidData(f"{file} lacks {', '.join(sorted(missing))}; it has {', '.join(content.files)}")
+        try:
             found = PublishedEstimates(**{name: content[key] for key, name in _KEYS.items() if key in content.files})
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        if isinstance(error, InvalidData):
-            raise
-        raise InvalidData(f"{file} is not a .npz file of plain arrays") from None
+        except ValueError:
+            raise InvalidData(f"{file} is not a .npz file of plain arrays") from None
     n = len(found.memorization)
     if found.memorization.shape != (n,) or found.labels.shape != (n,):
         raise InvalidData(f"{file}: tr_mem and tr_labels must be lists of one length")
