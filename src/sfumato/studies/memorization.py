@@ -198,6 +198,6 @@ where the tail is long, and what not doing so costs is a number; on data it is e
   can be fitted only by memory; wrong labels are drawn, the data sets are scikit-learn's digits and breast cancer.
 - Under compression and private training the groups are fifths of the classes by how many training digits they have.
   The network, its training and the learning rate of DP-SGD were set once, not tuned; the order of the classes is
-  random. The bound that the theory predicts for ε is far below what DP-SGD costs: it holds for all private learners.""",
+  random. What the theory predicts for ε is far below what DP-SGD costs: it holds for all private learners.""",
     run,
 )

@@ -37,7 +37,7 @@ class Network:
     def zeros(self) -> float:
         """Share of weights that are 0."""
         weights = [layer.weight for layer in self.module if hasattr(layer, "in_features")]
-        return float(sum((w == 0).sum() for w in weights)) / sum(w.numel() for w in weights)
+        return sum(int((w == 0).sum()) for w in weights) / sum(int(w.numel()) for w in weights)
 
 
 def train_network(
@@ -95,7 +95,9 @@ def prune(network: Network, share: float, *, epochs: int = 0, random_state: int 
         Of the order of batches.
     """
     import torch
-    from torch.nn.utils import prune as pruning
+    from torch.nn.utils import prune as torch_prune
+
+    pruning: Any = torch_prune  # its functions have no types
 
     if not 0 < share < 1:
         raise InvalidData(f"share must be in (0, 1), got {share}")
@@ -118,7 +120,8 @@ def quantise(network: Network) -> Callable[[Any], Any]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch moves quantisation to a package of its own
-        module = torch.ao.quantization.quantize_dynamic(network.module, {torch.nn.Linear}, dtype=torch.qint8)
+        quantization: Any = torch.ao.quantization
+        module = quantization.quantize_dynamic(network.module, {torch.nn.Linear}, dtype=torch.qint8)
     return Network(module, network.images, network.labels, network.batch_size, network.rate)
 
 
@@ -129,7 +132,9 @@ def _train(network: Network, epochs: int, rate: float) -> None:
     loss = torch.nn.CrossEntropyLoss()
     n = len(network.labels)
     for _ in range(epochs):
-        for batch in torch.randperm(n).split(network.batch_size):
+        order = torch.randperm(n)
+        for first in range(0, n, network.batch_size):
+            batch = order[first : first + network.batch_size]
             optimizer.zero_grad()
             loss(network.module(network.images[batch]), network.labels[batch]).backward()
             optimizer.step()

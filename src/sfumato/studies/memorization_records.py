@@ -209,7 +209,8 @@ def removal_rows(found: list[Measured], scale: Scale, seed: int) -> Iterator[Row
                 f"{title}: without the {row['removed']} records of memorisation ≥ {row['threshold']:g}, and without as "
                 "many others: accuracy, and the gap with its 95 % interval",
                 "memorised records are useful (Feldman and Zhang)" if useful else "not found",
-                f"{row['accuracy']:.3f}, {row['control']:.3f}, {row['gap']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
+                f"{row['accuracy']:.3f}, {row['control']:.3f}, "
+                f"{row['gap']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
                 None if scale == "smoke" or not useful else bool(row["low"] > 0),
             )
 
