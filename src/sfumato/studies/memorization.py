@@ -105,7 +105,7 @@ def _theorem_rows(scale: Scale, seed: int) -> Iterator[Row]:
             yield Row(
                 f"{name}, K = {n_classes}, a learner that guesses on singletons: excess error; the theorem's "
                 "τ₁ · (singletons mislabelled)",
-                "equal (Theorem 2.3); Zipf, K = 10: 0.0897 (our notes)",
+                "equal (the theorem); Zipf, K = 10: 0.0897 (our notes)",
                 f"{np.mean(excess):.5f}; {tau[1] * singletons:.5f}, standard error {error:.5f}",
                 abs(float(difference.mean())) <= 3 * error + 1e-9,
             )
@@ -117,7 +117,7 @@ def _privacy_cost_rows(seed: int) -> Iterator[Row]:
         costs = [prior.privacy_cost(_POINTS, e, 1e-6, random_state=seed) for e in (0.1, 0.5, 1.0, 2.0)]
         yield Row(
             f"{name}, K = 10: least error that (ε, 10⁻⁶) adds, ε = .1, .5, 1, 2",
-            "large iff the tail is long (section 4)",
+            "large iff the tail is long",
             ", ".join(f"{each:.4f}" for each in costs),
             costs[2] > 0.02 if name == "Zipf" else costs[2] < 0.002,
         )

@@ -112,7 +112,7 @@ def _training_rows(scale: Scale, seed: int) -> Iterator[Row]:
         yield Row(
             f"digits, network by {method}, ε = {epsilon:g} claimed, 400 records, 5 % of labels wrong, "
             f"{_TRAININGS[scale]} models: mean memorisation of wrong and of clean, test accuracy, lower bound of ε",
-            "at most the ε of replacing one (section 4)" if honest else "caught (our target)",
+            "at most the ε of replacing one" if honest else "caught (our target)",
             f"{np.nanmean(estimator.memorization_[wrong]):.3f}, {np.nanmean(estimator.memorization_[~wrong]):.3f}, "
             f"{estimator.test_score_:.3f}, {found.value:.2f} ({found.verdict})",
             (found.verdict == "falsified") != honest,

@@ -125,7 +125,7 @@ def learner_rows(found: list[Measured], scale: Scale) -> Iterator[Row]:
         yield Row(
             f"{each.data_set}, {each.learner}, {len(mem)} records, 5 % of labels wrong, {each.estimator.n_models} "
             "models: mean memorisation of wrong and of clean; clean above .25; high-influence pairs; test accuracy",
-            f"{notes} (our notes)" if notes else "wrong labels must be memorised (section 1)",
+            f"{notes} (our notes)" if notes else "wrong labels need to be memorised (abstract)",
             f"{each.of_flipped:.3f}, {each.of_clean:.3f}, {shares:.1%}, {pairs}, {each.estimator.test_score_:.3f}",
             holds,
         )

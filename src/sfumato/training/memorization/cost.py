@@ -1,6 +1,6 @@
 """What a private learner must leave unfitted: the most probable that it names the label of a point seen ℓ times.
 
-For the frequency-prior model. Feldman, "Does Learning Require Memorization?" (STOC 2020, arXiv 1906.05271), section 4.
+For the frequency-prior model. Feldman, "Does Learning Require Memorization?" (STOC 2020, arXiv 1906.05271).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From memorisation to evidence: a lower bound of ε from how often models with and without one record name its label.
 
 For whoever checks a claim of private training. The inequality is the definition of differential privacy; that it bounds
-memorisation is Feldman's (STOC 2020, arXiv 1906.05271), section 4. Exact intervals, and a correction for the choice.
+memorisation is Feldman's (STOC 2020, arXiv 1906.05271). Exact intervals, and a correction for the choice.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Estimate which records a learner memorises and whom they influence, by training on random subsets.
 
 For a model owner, with any scikit-learn classifier or training function. Feldman and Zhang, "What Neural Networks
-Memorize and Why" (NeurIPS 2020, arXiv 2008.03703), Algorithm 1.
+Memorize and Why" (NeurIPS 2020, arXiv 2008.03703).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Who pays for privacy: the frequency-prior model's prediction for each group of the population.
 
 For whoever reports the disparate effect of private training. Feldman, "Does Learning Require Memorization?" (STOC 2020,
-arXiv 1906.05271), section 4.
+arXiv 1906.05271).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A long-tailed mixture of well-separated clusters: subpopulations of Zipf or other frequencies, each with one label.
 
 For trying what fitting the tail is worth to a learner. The mixture model of Feldman, "Does Learning Require
-Memorization?" (STOC 2020, arXiv 1906.05271), section 5; Gaussian clusters.
+Memorization?" (STOC 2020, arXiv 1906.05271); Gaussian clusters.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The frequency-prior model: how often a point that was seen ℓ times will be asked for, and what not fitting it costs.
 
 For a model owner who must say how much memorisation a task needs. Feldman, "Does Learning Require Memorization?" (STOC
-2020, arXiv 1906.05271), sections 2 and 3, and its bound for private learners.
+2020, arXiv 1906.05271), and its bound for private learners.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class FrequencyPrior:
 
     Notes
     -----
-    τ_ℓ is the mean frequency of a point given that it was seen ℓ times. The paper's Lemma 2.1 has it for every sample
+    τ_ℓ is the mean frequency of a point given that it was seen ℓ times. The paper has it for every sample
     with ℓ copies of the point. For a list of weights that is not exact: the sum of all weights ties a point's frequency
     to the others' counts (with three points of weight 1 or 9 and n = 3, an unseen point has mean frequency .157 where
     one other was seen three times, and .165 where two were seen). It is exact on average over samples. So
@@ -174,7 +174,7 @@ class FrequencyPrior:
 
         Notes
         -----
-        Feldman 2020, Theorem 2.3; equality for a learner that does what it can on unseen points.
+        The central theorem of Feldman 2020; equality for a learner that does what it can on unseen points.
         """
         if not errors_by_multiplicity or min(errors_by_multiplicity) < 1:
             raise InvalidData("errors_by_multiplicity must map multiplicities of at least 1 to numbers of errors")

@@ -1,7 +1,7 @@
 """What memorised records are worth: accuracy without them, beside accuracy without as many others.
 
 For a model owner who would drop what is memorised. Feldman and Zhang, "What Neural Networks Memorize and Why" (NeurIPS
-2020, arXiv 2008.03703), section 3.
+2020, arXiv 2008.03703).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Memorisation and influence from models that were trained on random subsets: rates with and without each record.
 
 For a model owner who asks which records a model knows by heart. Feldman and Zhang, "What Neural Networks Memorize and
-Why" (NeurIPS 2020, arXiv 2008.03703), section 2; intervals by Newcombe (1998) and by Clopper and Pearson.
+Why" (NeurIPS 2020, arXiv 2008.03703); intervals by Newcombe (1998) and by Clopper and Pearson.
 """
 
 from __future__ import annotations
