@@ -241,7 +241,7 @@ def _clean_labels(n: int, seed: int) -> Any:
 
 
 def memorised_picture(found: list[Measured]) -> Any:
-    """The most memorised digits of the trees that are not wrong on purpose, and the test digits that hang on them."""
+    """The digits that the trees memorise most, and below each the test digit that it influences most."""
     from matplotlib.figure import Figure
 
     trees = next(each for each in found if (each.data_set, each.learner) == ("digits", "ExtraTrees"))
