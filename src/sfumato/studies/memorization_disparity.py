@@ -26,9 +26,9 @@ from sfumato.training.memorization import (
     privacy_cost_by_group,
 )
 
-_FAMILIES = {"smoke": 3, "small": 10, "full": 30}
+_FAMILIES = {"smoke": 2, "small": 10, "full": 30}
 _EPSILONS = {"smoke": (8.0,), "small": (1.0, 8.0), "full": (1.0, 8.0)}
-_EPOCHS = {"smoke": 10, "small": 20, "full": 20}
+_EPOCHS = {"smoke": 5, "small": 20, "full": 20}
 _DELTA, _MOST, _POOL = 1e-4, 400, 400
 _ATTRIBUTES = ("major_occupation", "self_born", "state_before", "education")
 

@@ -115,7 +115,7 @@ def _training_rows(scale: Scale, seed: int) -> Iterator[Row]:
             "at most the ε of replacing one" if honest else "caught (our target)",
             f"{np.nanmean(estimator.memorization_[wrong]):.3f}, {np.nanmean(estimator.memorization_[~wrong]):.3f}, "
             f"{estimator.test_score_:.3f}, {found.value:.2f} ({found.verdict})",
-            (found.verdict == "falsified") != honest,
+            None if found.verdict == "inconclusive" else (found.verdict == "falsified") != honest,
         )
 
 
