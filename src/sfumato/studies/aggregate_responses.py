@@ -61,7 +61,7 @@ class _Size:
 
 
 _SCALES: dict[Scale, _Size] = {
-    "smoke": _Size(360, 30, 8, 1, (4,), 400),
+    "smoke": _Size(360, 30, 8, 1, (4,), 300),
     "small": _Size(1200, 100, 30, 10, (2, 4, 8, 16, 32), 1797),
     "full": _Size(1200, 100, 300, 50, (2, 4, 8, 16, 32), 1797),
 }
@@ -84,7 +84,7 @@ def run(scale: Scale, seed: int = 0) -> StudyResult:
             *_classification_rows(size, seed),
             *labels.digit_rows(size.bags[::2], size.images, max(1, size.splits // 5), seed),
             *_own_label_rows(size, seed),
-            labels.corrected_row(seed),
+            labels.corrected_row([size.images * each for each in (1, 10, 100)], seed),
             *_attack_rows(seed),
         ]
     return StudyResult(rows, scale, time.perf_counter() - start, {"risk": _picture(size, curve)})
