@@ -185,25 +185,31 @@ def _term_by_term(
 
 
 def _projection_rows(scale: Scale, seed: int) -> Iterator[Row]:
-    n, d = _WIDE[scale], 2048
-    rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(10, d)) / np.sqrt(d)
-    people, points = (centres[rng.integers(10, size=m)] + 0.5 * rng.normal(size=(m, d)) / np.sqrt(d) for m in (n, n))
-    truth = np.exp(-_squares(people[:1000], points[:50]) / 2).mean(1)
-    found, seconds = {}, {}
-    for project in (None, 100, 256):
-        kde = PrivateKDE(rho=1e9, n_features=1024, project=project, random_state=seed, noise_seed=seed)
-        found[project] = float(np.abs(kde.fit(people[:1000]).mean_similarity(points[:50]) - truth).mean())
-        start = time.perf_counter()
-        kde.density_sum(points)
-        seconds[project] = time.perf_counter() - start
-    for project in (100, 256):
-        gain, more = seconds[None] / seconds[project], found[project] - found[None]
+    n, d, seeds = _WIDE[scale], 2048, {"smoke": 1, "small": 8, "full": 20}[scale]
+    found: dict[int | None, list[float]] = {None: [], 100: [], 128: []}
+    seconds: dict[int | None, list[float]] = {None: [], 100: [], 128: []}
+    for draw in range(seed, seed + seeds):
+        rng = np.random.default_rng(draw)
+        centres = rng.normal(size=(10, d)) / np.sqrt(d)
+        people, points = (
+            centres[rng.integers(10, size=m)] + 0.5 * rng.normal(size=(m, d)) / np.sqrt(d) for m in (n, n)
+        )
+        truth = np.exp(-_squares(people[:1000], points[:50]) / 2).mean(1)
+        for project in found:
+            kde = PrivateKDE(rho=1e9, n_features=1024, project=project, random_state=draw, noise_seed=draw)
+            found[project].append(float(np.abs(kde.fit(people[:1000]).mean_similarity(points[:50]) - truth).mean()))
+            start = time.process_time()
+            kde.density_sum(points)
+            seconds[project].append(time.process_time() - start)
+    for project in (100, 128):
+        gain = float(np.median(seconds[None]) / np.median(seconds[project]))
+        gaps = np.array(found[project]) - found[None]
         yield Row(
-            f"2048 columns projected to {project}, {n:,} queries: times as fast; error of a mean, without and with",
+            f"2048 columns rotated, {project} for each block of frequencies, {n:,} queries, {seeds} draws: times as "
+            "fast; error of a mean, without and with",
             "dimension reduction (paper's headings); 100 columns: 5 times, .01 more (our target)",
-            f"{gain:.1f}; {found[None]:.4f} and {found[project]:.4f}",
-            bool(gain >= 5 and more <= 0.01) if project == 100 and scale != "smoke" else None,
+            f"{gain:.1f}; {np.mean(found[None]):.4f} and {np.mean(found[project]):.4f}, at most {gaps.max():.4f} more",
+            bool(gain >= 5 and gaps.max() <= 0.01) if project == 100 and scale != "smoke" else None,
         )
 
 
