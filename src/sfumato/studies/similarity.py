@@ -206,8 +206,8 @@ def _projection_rows(scale: Scale, seed: int) -> Iterator[Row]:
             gain = float(np.median(seconds[None]) / np.median(seconds[project]))
             more = np.array(error[project]) - error[None]
             yield Row(
-                f"2048 columns rotated, {project} of them for each block of {count:,} frequencies, {n:,} queries, {draws} "
-                "draws: times as fast; error of a mean, without and with",
+                f"2048 columns rotated, {project} of them for each block of {count:,} frequencies, {n:,} queries, "
+                f"{draws} draws: times as fast; error of a mean, without and with",
                 "dimension reduction (paper's headings); 100 columns: 5 times, .01 more (our target)",
                 f"{gain:.1f}; {np.mean(error[None]):.4f} and {np.mean(error[project]):.4f}, "
                 f"in the worst draw {more.max():.4f} more",
@@ -372,7 +372,7 @@ STUDY = Study(
   frequencies see the same distorted distances. One rotation of which each block of frequencies gets other columns costs
   as much and averages that out. How much faster it is depends on the number of frequencies: the rotation and the table
   of angles are paid either way.
-- On digits at ε = .5 the kernel stays behind DP-SGD at the best of its rates. Nothing public mends it: a sweep on the test
-  set (bandwidths 1 to 4, 32 to 2,000 features, 12 splits) found .798 at best, the bandwidth and number used here .795.""",
+- On digits at ε = .5 the kernel stays behind DP-SGD at the best of its rates. Nothing public mends it: a sweep on
+  the test set (bandwidths 1 to 4, 32 to 2,000 features, 12 splits) found .798 at best; those used here gave .795.""",
     run,
 )
