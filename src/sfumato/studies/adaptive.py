@@ -466,8 +466,8 @@ true of it alone.
 - The same 20 runs, on the same data, for each target. A model that is .13 better on the training set than on the
   holdout passes T = 4/√n with the noise that the proof needs, Lap(2/√n) + Lap(4/√n), in one case of three at n = 2,000
   and one of fifteen at 10,000: what is reported is then the training set's accuracy. So few rows are not enough; the
-  constants are the paper's. "Gaussian noise, no claim" is the rule with a fifth of that noise, as we remember it from
-  re-implementations: it looks better at small n and promises nothing.
+  constants are the paper's, from memory. "Gaussian noise, no claim" is the rule with a sixth of that noise, as we
+  remember it from re-implementations: it looks better at small n and promises nothing.
 - Half-widths are those of the transfer theorem of Jung et al. (2020) with a Rényi conversion, which is some 20 %
   tighter than the textbook one behind the figures of our notes.
 - A half-width of the size that exact answers break needs more rows than sign aggregation can be run on (n and m in
