@@ -5,11 +5,15 @@ from contract import Contract
 from coupling import captured
 
 from sfumato.statistics.aggregates import (
+    AggregateProportions,
     AggregateResponses,
     NoisySufficientStatistics,
     PrivateAggregateRegressor,
+    RandomizedLabels,
     aggregate,
+    aggregate_labels,
     make_bags,
+    randomize_labels,
 )
 
 
@@ -119,7 +123,66 @@ def sufficient(name, **budget):
     )
 
 
+def relabelled(rng, n, count):
+    """One person has another of `count` labels."""
+    y = rng.integers(count, size=n)
+    other, who = y.copy(), rng.integers(n)
+    other[who] = (y[who] + rng.integers(1, count)) % count
+    return y, other
+
+
+def proportions(name, **budget):
+    """`aggregate_labels` of three classes: two bags of three, one label changed; the far pair changes a whole bag."""
+    classes = range(3)
+
+    def neighbours(rng):
+        n = int(rng.integers(2, 30))
+        bag_id = make_bags(n, int(rng.integers(1, n + 1)), remainder="larger", random_state=rng)
+        return tuple((y, bag_id) for y in relabelled(rng, n, 3))
+
+    def outputs(y, n, rng):
+        bag_id = np.repeat(np.arange(2 * n), 3)
+        return aggregate_labels(np.tile(y, n), bag_id, classes=classes, **budget).proportions.reshape(n, 6)
+
+    nobody = np.zeros(6, int)
+    one, bag = nobody.copy(), nobody.copy()
+    one[0], bag[:3] = 1, 1
+    return Contract(
+        AggregateProportions,
+        name,
+        aggregate_labels([0, 1], [0, 1], classes=classes, **budget).claim,
+        lambda data: aggregate_labels(*data, classes=classes, **budget),
+        neighbours,
+        outputs,
+        [(one, nobody)],
+        [(bag, nobody)],
+    )
+
+
+def randomized(name, count):
+    """`randomize_labels`: each person tells their own; the far pair changes two people."""
+    classes = range(count)
+
+    def outputs(y, n, rng):
+        return randomize_labels(np.tile(y, n), classes=classes, epsilon=1.0).reported.reshape(n, len(y))
+
+    return Contract(
+        RandomizedLabels,
+        name,
+        randomize_labels([0, 1], classes=classes, epsilon=1.0).claim,
+        lambda y: randomize_labels(y, classes=classes, epsilon=1.0),
+        lambda rng: relabelled(rng, 8, count),
+        outputs,
+        [(np.array([1, 0]), np.array([0, 0]))],
+        [(np.array([1, 1]), np.array([0, 0]))],
+    )
+
+
 CONTRACTS = [
+    proportions("pure", epsilon=1.0),
+    proportions("zcdp", rho_zcdp=0.5),
+    randomized("two-classes", 2),
+    randomized("five-classes", 5),
     means("pure-lattice", 0, 1, epsilon=1.0, granules=1),
     means("pure-fine-grid", -2.0, 3.0, epsilon=0.7),
     means("zcdp", 0.0, 10.0, rho_zcdp=0.5),
@@ -131,5 +194,5 @@ CONTRACTS = [
 
 WITHOUT_A_FORMAL_CLAIM = {
     "AggregateRegressor": "a fit to what `aggregate` let out: post-processing",
-    "AggregateClassifier": "a fit to what `aggregate` let out: post-processing",
+    "AggregateClassifier": "a fit to what `aggregate`, `aggregate_labels` or `randomize_labels` let out",
 }

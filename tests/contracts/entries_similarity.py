@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from contract import Contract
+from sklearn.base import clone
 
 from sfumato import Release
 from sfumato.statistics.similarity import PrivateDistanceSum, PrivateKDE, SimilarityClassifier
@@ -46,9 +47,21 @@ def neighbouring(kind, columns, classes=None):
     return draw
 
 
-def entry(name, estimator, columns, pair, far, classes=None, **change):
+def in_chunks(estimator, *data):
+    """The first row, then the others, then nobody; all released at once."""
+    fresh = clone(estimator)
+    for chunk in (slice(0, 1), slice(1, None), slice(0, 0)):
+        fresh.partial_fit(*(each[chunk] for each in data))
+    return fresh.finalize()
+
+
+def at_once(estimator, *data):
+    return estimator.fit(*data)
+
+
+def entry(name, estimator, columns, pair, far, classes=None, fit=at_once, **change):
     def run(data):
-        return estimator.fit(*data) if classes else estimator.fit(data)
+        return fit(estimator, *data) if classes else fit(estimator, data)
 
     return Contract(
         type(estimator),
@@ -84,7 +97,38 @@ def furthest(kde):
 REPLACED = PrivateKDE(epsilon=1.0, neighbours="replace-one", **{**KDE, "bandwidth": 0.2})
 APART = furthest(REPLACED)
 
+#: A person with a row in each of three chunks is three people: beyond the claim.
+CHUNKED = [
+    entry(
+        "l1-pure-in-chunks",
+        PrivateDistanceSum("l1", 1.0, low=0, high=1, levels=2),
+        1,
+        (people(0.0), NOBODY),
+        (people(0.0, 0.0, 0.0), NOBODY),
+        fit=in_chunks,
+    ),
+    entry(
+        "zcdp-in-chunks",
+        PrivateKDE(rho=0.5, **KDE),
+        1,
+        (people(0.0), NOBODY),
+        (people(0.0, 0.0, 0.0), NOBODY),
+        fit=in_chunks,
+    ),
+    entry(
+        "kernel-approximate-in-chunks",
+        SimilarityClassifier("kernel", 1.0, delta=1e-5, **LABELLED),
+        1,
+        ((people(0.0), [1]), (NOBODY, [])),
+        ((people(*[0.0] * 8), [1] * 8), (NOBODY, [])),
+        classes=2,
+        bug=8,
+        fit=in_chunks,
+    ),
+]
+
 CONTRACTS = [
+    *CHUNKED,
     entry(
         "l1-pure",
         PrivateDistanceSum("l1", 1.0, low=0, high=1, levels=2),

@@ -16,7 +16,7 @@ import numpy as np
 from sfumato.attacks.overfitting import (
     Ask,
     OverfittingReport,
-    feature_selection,
+    feature_selections,
     leaderboard_boosting,
     packed_membership,
     sign_aggregation,
@@ -46,7 +46,9 @@ TABLE = [
     (10**7, 10**5, 0.065, 0.276),
 ]
 
-_SELECTION = {"smoke": (500, 3), "small": (2000, 20), "full": (10_000, 20)}  # n = features, and runs
+_SELECTION = {"smoke": (500,), "small": (2000, 5000, 10_000), "full": (2000, 5000, 10_000)}  # n, as many features
+_SELECTION_RUNS = {"smoke": 3, "small": 20, "full": 50}
+_GAP = 0.13  # by which a vote of the n/20 best of n random features is too good on the training set, for any n
 _SIZES = (20, 100, 500)
 _REPORTED = {  # at n = 10^4, mean of two runs in our notes: reported and fresh accuracy
     ("noise", "exact"): "naive > .63 at k = 500 (Science); .524/.501, .562/.498, .632/.502 (our notes, n = 10⁴)",
@@ -59,9 +61,12 @@ _REPORTED = {  # at n = 10^4, mean of two runs in our notes: reported and fresh 
 def run(scale: Scale, seed: int = 0) -> StudyResult:
     """Run the study; see `sfumato study run adaptive-analysis`."""
     start = time.perf_counter()
-    selected = _select(scale, seed)
+    runs = _SELECTION_RUNS[scale]
+    selected = {n: _select(n, runs, seed) for n in _SELECTION[scale]}
+    largest = max(selected)
     rows = [
-        *_selection_rows(selected, scale),
+        *(row for n, found in selected.items() for row in _selection_rows(found, n, runs, scale)),
+        _passing_row(),
         *_width_rows(),
         *_sign_rows(scale, seed),
         *_promise_rows(scale, seed),
@@ -70,7 +75,9 @@ def run(scale: Scale, seed: int = 0) -> StudyResult:
         *_real_rows(scale, seed),
         *_crossing_rows(scale, seed),
     ]
-    return StudyResult(rows, scale, time.perf_counter() - start, {"selection": _picture(selected, scale)})
+    return StudyResult(
+        rows, scale, time.perf_counter() - start, {"selection": _picture(selected[largest], largest, runs)}
+    )
 
 
 def exact(rows: Any) -> Ask:
@@ -87,6 +94,24 @@ def reusable(train: Any, holdout: Any) -> tuple[Ask, Ask]:
     return feature.query, Thresholdout(train, holdout, budget=10, check=False).query
 
 
+def unclaimed(train: Any, holdout: Any) -> tuple[Ask, Ask]:
+    """The rule with Gaussian noise of 1/√n, as we remember it from re-implementations: simulated, without a claim."""
+    n = train[0].shape[0]
+    trained, held = exact(train), exact(holdout)
+    rng = np.random.default_rng(np.flatnonzero(holdout[1] > 0)[:32])  # other noise for other data
+
+    def asked(unit: float) -> Ask:
+        def ask(query: Any) -> Any:
+            own, other = trained(query), held(query)
+            noise = unit * rng.normal(size=(2, *np.shape(own)))
+            return np.where(np.abs(own - other) < 4 * unit + noise[0], own, other + noise[1])
+
+        return ask
+
+    unit = 1 / math.sqrt(n)
+    return asked(unit / 8), asked(unit)
+
+
 def models_only(train: Any, holdout: Any) -> tuple[Ask, Ask]:
     """As it is meant to be used: the training set chooses features, the holdout is asked about models."""
     return exact(train), Thresholdout(train, holdout, budget=10, check=False).query
@@ -96,30 +121,29 @@ _ARMS: dict[str, Callable[[Any, Any], tuple[Ask, Ask]]] = {
     "exact": lambda train, holdout: (exact(holdout), exact(holdout)),
     "reusable": reusable,
     "models only": models_only,
+    "Gaussian noise, no claim": unclaimed,
 }
 
 Selected = dict[tuple[str, str], dict[int, OverfittingReport]]
 
 
-def _select(scale: Scale, seed: int) -> Selected:
-    n, runs = _SELECTION[scale]
+def _select(n: int, runs: int, seed: int) -> Selected:
     return {
-        (case, arm): feature_selection(
-            target, EXACT, n=n, features=n, informative=informative, sizes=_SIZES, runs=runs, random_state=seed
-        )
+        (case, arm): reports
         for case, informative in (("noise", 0), ("signal", 20))
-        for arm, target in _ARMS.items()
+        for arm, reports in feature_selections(
+            _ARMS, EXACT, n=n, features=n, informative=informative, sizes=_SIZES, runs=runs, random_state=seed
+        ).items()
     }
 
 
-def _selection_rows(selected: Selected, scale: Scale) -> Iterator[Row]:
-    n, runs = _SELECTION[scale]
+def _selection_rows(selected: Selected, n: int, runs: int, scale: Scale) -> Iterator[Row]:
     for (case, arm), reports in selected.items():
         means = {k: (r.reported.mean(), r.population.mean(), float(np.abs(r.bias.mean()))) for k, r in reports.items()}
         text = ", ".join(f"k = {k}: {said:.3f}/{fresh:.3f}" for k, (said, fresh, _) in means.items())
         holds: bool | None = None
         if (case, arm) == ("noise", "exact"):
-            holds = bool(means[500][0] >= (0.62 if n == 10_000 else 0.54))
+            holds = bool(means[max(_SIZES)][0] >= (0.62 if n == 10_000 else 0.54))
         elif arm == "reusable" and scale != "smoke":
             holds = all(gap <= 0.03 for _, _, gap in means.values())
         yield Row(
@@ -140,6 +164,23 @@ def _selection_rows(selected: Selected, scale: Scale) -> Iterator[Row]:
         "what the experiment's holdout promises: ε with an event a feature, and the half-width for all its queries",
         "not found",
         f"ε = {epsilon:,.0f}, half-width 1: nothing is proved of it",
+    )
+
+
+def _passing_row() -> Row:
+    """Why few rows are not enough: the chance that an overfitted model's accuracy passes the threshold."""
+    rng = np.random.default_rng(0)
+    laplace, normal = rng.laplace(size=(2, 10**6)), rng.normal(size=10**6)
+    said = []
+    for n in (500, 2000, 5000, 10_000, 40_000):
+        unit = 1 / math.sqrt(n)
+        passed = [np.mean(4 * unit + noise * unit > _GAP) for noise in (2 * laplace[0] + 4 * laplace[1], normal)]
+        said.append(f"{n:,}: {passed[0]:.2f} and {passed[1]:.2f}")
+    return Row(
+        f"chance that a model which is {_GAP} better on the training set passes T = 4/√n: noise Lap(2/√n) + Lap(4/√n) "
+        "as proved; Gaussian noise of 1/√n, without a claim",
+        "not found",
+        "n = " + "; ".join(said) + f". Reported too much on average: {_GAP} times that",
     )
 
 
@@ -390,15 +431,14 @@ def _error(sample: Any, table: Any, truth: Any, name: str, scale: Scale) -> floa
     return worst
 
 
-def _picture(selected: Selected, scale: Scale) -> Any:
+def _picture(selected: Selected, n: int, runs: int) -> Any:
     from matplotlib.figure import Figure
 
-    n, runs = _SELECTION[scale]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     for axes, case, title in zip(
         figure.subplots(1, 2, sharey=True), ("noise", "signal"), ("labels by coin", "20 features matter"), strict=True
     ):
-        for arm, colour in zip(_ARMS, ("C3", "C0", "C2"), strict=True):
+        for arm, colour in zip(_ARMS, ("C3", "C0", "C2", "C1"), strict=True):
             reports = selected[case, arm]
             said = [reports[k].reported.mean() for k in _SIZES]
             fresh = [reports[k].population.mean() for k in _SIZES]
@@ -423,11 +463,11 @@ true of it alone.
 - Figures of "our notes" come from two runs of our own at n = 10,000 and from single runs elsewhere: not the paper's.
 - "Exact" answers with the holdout's own means. "Reusable" is the Science experiment, each feature asked of a
   `Thresholdout`; "models only" chooses features on the training set and asks the holdout about models.
-- The experiment's holdout is meant for n = 10,000, the scale `full`. At n = 2,000 its threshold of 4/√n, and noise of
-  as much on each comparison, let the training set's accuracy pass in many runs: what is reported stays too high.
-- At n = 10,000 four runs were made by hand, k = 20, 100, 500, reported/fresh. Noise: exact .530/.498, .562/.499,
-  .634/.499; reusable .493/.502, .495/.498, .508/.503. Signal: exact .608/.606, .598/.548, .651/.520; reusable
-  .605/.606, .611/.548, .525/.523: of the four at k = 100, three were .08 too high.
+- The same 20 runs, on the same data, for each target. A model that is .13 better on the training set than on the
+  holdout passes T = 4/√n with the noise that the proof needs, Lap(2/√n) + Lap(4/√n), in one case of three at n = 2,000
+  and one of fifteen at 10,000: what is reported is then the training set's accuracy. So few rows are not enough; the
+  constants are the paper's, from memory. "Gaussian noise, no claim" is the rule with a sixth of that noise, as we
+  remember it from re-implementations: it looks better at small n and promises nothing.
 - Half-widths are those of the transfer theorem of Jung et al. (2020) with a Rényi conversion, which is some 20 %
   tighter than the textbook one behind the figures of our notes.
 - A half-width of the size that exact answers break needs more rows than sign aggregation can be run on (n and m in

@@ -185,26 +185,34 @@ def _term_by_term(
 
 
 def _projection_rows(scale: Scale, seed: int) -> Iterator[Row]:
-    n, d = _WIDE[scale], 2048
-    rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(10, d)) / np.sqrt(d)
-    people, points = (centres[rng.integers(10, size=m)] + 0.5 * rng.normal(size=(m, d)) / np.sqrt(d) for m in (n, n))
-    truth = np.exp(-_squares(people[:1000], points[:50]) / 2).mean(1)
-    found, seconds = {}, {}
-    for project in (None, 100, 256):
-        kde = PrivateKDE(rho=1e9, n_features=1024, project=project, random_state=seed, noise_seed=seed)
-        found[project] = float(np.abs(kde.fit(people[:1000]).mean_similarity(points[:50]) - truth).mean())
-        start = time.perf_counter()
-        kde.density_sum(points)
-        seconds[project] = time.perf_counter() - start
-    for project in (100, 256):
-        gain, more = seconds[None] / seconds[project], found[project] - found[None]
-        yield Row(
-            f"2048 columns projected to {project}, {n:,} queries: times as fast; error of a mean, without and with",
-            "dimension reduction (paper's headings); 100 columns: 5 times, .01 more (our target)",
-            f"{gain:.1f}; {found[None]:.4f} and {found[project]:.4f}",
-            bool(gain >= 5 and more <= 0.01) if project == 100 and scale != "smoke" else None,
-        )
+    n, d, draws = _WIDE[scale], 2048, {"smoke": 1, "small": 8, "full": 20}[scale]
+    for count in (1024,) if scale == "smoke" else (1024, 4096):
+        error: dict[int | None, list[float]] = {None: [], 100: [], 128: []}
+        seconds: dict[int | None, list[float]] = {None: [], 100: [], 128: []}
+        for draw in range(seed, seed + draws):
+            rng = np.random.default_rng(draw)
+            centres = rng.normal(size=(10, d)) / np.sqrt(d)
+            people, points = (
+                centres[rng.integers(10, size=m)] + 0.5 * rng.normal(size=(m, d)) / np.sqrt(d) for m in (1000, n)
+            )
+            truth = np.exp(-_squares(people, points[:50]) / 2).mean(1)
+            for project in error:
+                kde = PrivateKDE(rho=1e9, n_features=count, project=project, random_state=draw, noise_seed=draw)
+                error[project].append(float(np.abs(kde.fit(people).mean_similarity(points[:50]) - truth).mean()))
+                start = time.process_time()
+                kde.density_sum(points)
+                seconds[project].append(time.process_time() - start)
+        for project in (100, 128):
+            gain = float(np.median(seconds[None]) / np.median(seconds[project]))
+            more = np.array(error[project]) - error[None]
+            yield Row(
+                f"2048 columns rotated, {project} of them for each block of {count:,} frequencies, {n:,} queries, "
+                f"{draws} draws: times as fast; error of a mean, without and with",
+                "dimension reduction (paper's headings); 100 columns: 5 times, .01 more (our target)",
+                f"{gain:.1f}; {np.mean(error[None]):.4f} and {np.mean(error[project]):.4f}, "
+                f"in the worst draw {more.max():.4f} more",
+                bool(gain >= 5 and more.max() <= 0.01) if project == 100 and scale != "smoke" else None,
+            )
 
 
 def _squares(people: Floats, points: Floats) -> Floats:
@@ -360,7 +368,12 @@ STUDY = Study(
   costs nothing but features, and ahead under pure ε, where few features for each are an advantage.
 - In one column, pure ε is better spent on a noisy histogram than on random features; features are for many columns
   and, with δ, for any.
-- The projection to 100 columns does not meet our target: it moves similarities by more than .01. `project="auto"` keeps
-  256, and none below 1024 columns.""",
+- A single projection to 100 columns added .016 to .019 to the error, by signs or by an orthogonal matrix alike: all
+  frequencies see the same distorted distances. One rotation of which each block of frequencies gets other columns costs
+  as much and averages that out. How much faster it is depends on the number of frequencies: the rotation and the table
+  of angles are paid either way.
+- On digits at ε = .5 the kernel stays behind DP-SGD at the best of its rates, which was chosen on the test set: the
+  middle rate is no better than the kernel, the largest far worse. Nothing public mends it on our side: a sweep on the
+  test set (bandwidths 1 to 4, 32 to 2,000 features, 12 splits) found .798 at best; those used here gave .795.""",
     run,
 )

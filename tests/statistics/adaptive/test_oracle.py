@@ -8,7 +8,7 @@ from scipy import stats
 from sfumato.errors import InvalidData
 from sfumato.privacy.bounds import ZCDP
 from sfumato.statistics.adaptive import AdaptiveOracle
-from sfumato.statistics.adaptive.queries import GRID
+from sfumato.statistics.adaptive.queries import GRID, Rows, on_grid
 
 MECHANISMS = ("gaussian", "split", "histogram", "pmw")
 
@@ -120,3 +120,11 @@ def test_a_row_outside_the_universe_is_an_error_without_the_row():
     with pytest.raises(InvalidData) as caught:
         AdaptiveOracle(np.array([["a", "x"], ["b", "secret"]]), max_queries=1, universe=np.array([["a", "x"]]))
     assert "secret" not in str(caught.value)
+
+
+def test_the_grid_holds_half_precision_and_no_value_of_a_row_is_an_error():
+    wild = np.array([np.nan, np.inf, -np.inf, 2.0, -1.0, 0.5])
+    for kind in (np.float16, np.float32, np.float64):
+        rows = Rows.of("rows", wild.astype(kind))
+        assert on_grid(lambda x: x, rows).tolist() == [0, GRID, 0, GRID, 0, GRID // 2]
+        assert np.isnan(rows.parts[0][0])  # the rows themselves are left alone

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from scipy import optimize
-from sklearn.datasets import load_breast_cancer
+from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
@@ -15,12 +15,15 @@ from sfumato.statistics.aggregates import (
     AggregateClassifier,
     InterpolatingLoss,
     aggregate,
+    aggregate_labels,
     bag_loss,
     instance_loss,
     make_bags,
+    randomize_labels,
 )
 from sfumato.statistics.aggregates.bags import read_bags
-from sfumato.statistics.aggregates.classifier import RHOS, _Problem
+from sfumato.statistics.aggregates.classifier import RHOS
+from sfumato.statistics.aggregates.logistic import Fitting, Problem
 
 torch = pytest.importorskip("torch")
 
@@ -42,14 +45,68 @@ def test_bags_of_one_are_logistic_regression(fit_intercept):
     assert ours.predict_proba(X) == pytest.approx(theirs.predict_proba(X), abs=1e-4)
 
 
+FITTING = Fitting(ridge=1.0, fit_intercept=True, max_iter=1000, tol=1e-6)
+
+
 @pytest.mark.parametrize("rho", [0.0, 0.3, 1.0])
-def test_the_gradient_is_that_of_the_loss(rho):
-    X, y = people(60)
+@pytest.mark.parametrize("classes", [2, 4])
+def test_the_gradient_is_that_of_the_loss(rho, classes):
+    X, _ = people(60)
     bags = read_bags(make_bags(60, 7, remainder="larger", random_state=0))
-    problem = _Problem(X, bags, bags.means(y.astype(float)), rho, AggregateClassifier())
-    at = np.random.default_rng(1).normal(size=4)
-    error = optimize.check_grad(lambda p: problem._objective(p)[0], lambda p: problem._objective(p)[1], at)
-    assert error < 1e-5
+    rng = np.random.default_rng(1)
+    problem = Problem(X, bags, bags.means(np.eye(classes)[rng.integers(classes, size=60)]), rho, FITTING)
+    at = rng.normal(size=4 * (1 if classes == 2 else classes))
+    shaped = [lambda p, i=i: problem._objective(p.reshape(-1, 4))[i] for i in (0, 1)]
+    assert optimize.check_grad(*shaped, at) < 1e-5
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_bags_of_one_of_three_classes_are_multinomial_regression(fit_intercept):
+    X, y = load_iris(return_X_y=True)
+    names = np.array(["setosa", "versicolor", "virginica"])[y]
+    ours = AggregateClassifier(ridge=2.0, fit_intercept=fit_intercept, tol=1e-9).fit(X, names)
+    theirs = LogisticRegression(C=0.5, fit_intercept=fit_intercept, tol=1e-10, max_iter=10_000).fit(X, names)
+    assert ours.predict_proba(X) == pytest.approx(theirs.predict_proba(X), abs=1e-4)
+    assert (ours.predict(X) == theirs.predict(X)).all()
+    assert ours.coef_.shape == (3, 4)
+    assert ours.decision_function(X).shape == (150, 3)
+
+
+def test_two_classes_told_as_two_columns_are_the_one_column():
+    X, y = people()
+    bag_id = make_bags(600, 6, random_state=0)
+    one = AggregateClassifier(0.3).fit(X, aggregate(y, bag_id), bag_id=bag_id)
+    two = AggregateClassifier(0.3).fit(X, aggregate_labels(y, bag_id), bag_id=bag_id)
+    assert two.coef_ == pytest.approx(one.coef_, rel=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_it_learns_flowers_from_proportions_of_three_species():
+    X, y = load_iris(return_X_y=True)
+    bag_id = make_bags(150, 5, random_state=0)
+    told = aggregate_labels(y, bag_id)
+    fit = AggregateClassifier().fit(X, told, bag_id=bag_id)
+    assert fit.score(X, y) > 0.9
+    plain = AggregateClassifier().fit(X, told.proportions, bag_id=bag_id)
+    assert plain.coef_ == pytest.approx(fit.coef_)
+    shuffled = AggregateClassifier().fit(X, told.proportions[::-1], bag_id=bag_id)  # a fake: other bags' shares
+    assert shuffled.score(X, y) < 0.7
+    with pytest.raises(InvalidData, match="other bags"):
+        AggregateClassifier().fit(X, told, bag_id=np.where(np.arange(150) == 3, 7, bag_id))
+
+
+def test_it_learns_from_randomized_labels():
+    X, y = people(20_000)
+    told = randomize_labels(y, classes=[0, 1], epsilon=1.0, noise_seed=0)
+    fit = AggregateClassifier().fit(X, told)
+    truth = AggregateClassifier().fit(X, y)
+    raw = AggregateClassifier().fit(X, told.reported)  # a fake: reports taken for labels
+    assert np.linalg.norm((fit.coef_ - truth.coef_) * X.std(0)) < 0.25
+    assert np.linalg.norm((raw.coef_ - truth.coef_) * X.std(0)) > 1
+    with pytest.raises(InvalidData, match="ridge"):
+        AggregateClassifier(ridge=0).fit(X, told)
+    with pytest.raises(InvalidData, match="bag_id"):
+        AggregateClassifier().fit(X, told, bag_id=np.arange(len(X)))
 
 
 def test_it_learns_from_proportions_on_real_patients():
@@ -87,7 +144,9 @@ def test_bad_data_are_named():
     X, y = people()
     bag_id = make_bags(600, 6, random_state=0)
     with pytest.raises(InvalidData, match="two classes"):
-        AggregateClassifier().fit(X, np.arange(600) % 3)
+        AggregateClassifier().fit(X, np.zeros(600))
+    with pytest.raises(InvalidData, match="finite"):
+        AggregateClassifier().fit(X, np.full((100, 3), np.nan), bag_id=bag_id)
     with pytest.raises(InvalidData, match="one class"):
         AggregateClassifier().fit(X, np.zeros(600))
     with pytest.raises(InvalidData, match="one entry a bag"):
@@ -125,10 +184,10 @@ def test_cross_entropy_is_that_of_the_classifier_and_does_not_overflow():
     X, y = people(60)
     bags = read_bags(make_bags(60, 5, random_state=0))
     proportions = bags.means(y.astype(float))
-    problem = _Problem(X, bags, proportions, 0.3, AggregateClassifier())
-    at = np.random.default_rng(1).normal(size=4)
+    problem = Problem(X, bags, np.column_stack((1 - proportions, proportions)), 0.3, FITTING)
+    at = np.random.default_rng(1).normal(size=(1, 4))
     order = np.argsort(bags.of, kind="stable")
-    logits = torch.tensor((problem.Z @ at[1:] + at[0])[order].reshape(12, 5))
+    logits = torch.tensor((problem.Z @ at[0, 1:] + at[0, 0])[order].reshape(12, 5))
     found = InterpolatingLoss(0.3, loss="cross-entropy")(logits, torch.tensor(proportions))
     assert found.item() == pytest.approx(problem.loss(at)[0], rel=1e-10)
     far = torch.tensor([[1e4, -1e4], [-1e4, -1e4]], dtype=torch.float32, requires_grad=True)

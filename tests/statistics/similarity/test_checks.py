@@ -14,7 +14,10 @@ from sfumato.statistics.similarity import PrivateDistanceSum, PrivateKDE, Simila
 EXPECTED = {
     "check_dtype_object": "wants a TypeError; ours is InvalidData, a ValueError whose message has no value in it",
     "check_estimators_empty_data_messages": "an empty data set is served: refusing it would show that it is empty",
+    "check_fit_score_takes_y": "calls partial_fit after fit, which is refused: it would be a second release",
 }
+#: Those that pass classes to partial_fit, which here must have been declared before.
+OF_CLASSIFIERS = {"check_estimators_partial_fit_n_features", "check_n_features_in_after_fitting"}
 SKIPPED = {"check_array_api_input": "for array API inputs; SCIPY_ARRAY_API is not set"}
 
 
@@ -46,7 +49,7 @@ def test_scikit_learns_checks_pass(subject):
         results = check_estimator(subject, on_fail=None, on_skip=None)
     failed = {each["check_name"] for each in results if each["status"] == "failed"}
     skipped = {each["check_name"] for each in results if each["status"] == "skipped"}
-    assert failed <= set(EXPECTED)
+    assert failed <= set(EXPECTED) | (OF_CLASSIFIERS if isinstance(subject, SimilarityClassifier) else set())
     assert skipped <= set(SKIPPED)
     assert sum(each["status"] == "passed" for each in results) > 30
 

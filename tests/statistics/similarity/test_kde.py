@@ -1,12 +1,16 @@
 """Kernel densities: right without noise, a bound that holds, answers that do not change, features that suffice."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.neighbors import KernelDensity
 
 from sfumato import InvalidData
 from sfumato.statistics.similarity import PrivateKDE, choose_features, exponential_sum
+from sfumato.statistics.similarity.features import draw_features
 from sfumato.statistics.similarity.kernels import kernel, uniform_points
+from sfumato.statistics.similarity.projection import draw_rotation
 
 KERNELS = ("gaussian", "laplacian", "exponential", "inverse", "inverse_quadratic")
 
@@ -113,9 +117,42 @@ def test_a_projection_keeps_euclidean_kernels():
     assert fitted.features_.frequencies.shape == (400, 4000)
     assert np.abs(fitted.mean_similarity(Y) - brute("gaussian", X, Y, 1.0) / 200).max() < 0.05
     wide = PrivateKDE(rho=1.0, n_features=16).fit(np.zeros((3, 1500)))
-    assert wide.features_.signs.shape == (1500, 256)
+    assert wide.features_.frequencies.shape == (128, 16)
+    assert wide.features_.rotation.columns == 2048
     with pytest.raises(InvalidData, match="laplacian"):
         PrivateKDE("laplacian", project=2).fit(X)
+
+
+def test_blocks_of_columns_average_a_projection_out_and_one_block_for_all_does_not():
+    """Ten clouds in 1024 columns; a fake gives every block the same 100 columns, as a single projection would."""
+    wrong = {"all columns": [], "blocks": [], "one block": []}
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        centres = rng.normal(size=(10, 1024)) / 32
+        X, Y = (centres[rng.integers(10, size=m)] + rng.normal(size=(m, 1024)) / 64 for m in (300, 40))
+        truth = brute("gaussian", X, Y, 1.0) / 300
+        for name, project in (("all columns", None), ("blocks", 100), ("one block", 100)):
+            drawn = draw_features(kernel("gaussian"), 1024, 1024, project, np.random.RandomState(seed))
+            if name == "one block":
+                same = np.resize(drawn.rotation.order[:100], 1024)
+                drawn = replace(drawn, rotation=replace(drawn.rotation, order=same))
+            sums = drawn.total(drawn.steps(X, 1.0))[np.newaxis]
+            found = drawn.similarity(drawn.steps(Y, 1.0), sums)[:, 0] / 300
+            wrong[name].append(np.abs(found - truth).mean())
+    exact, blocks, one = (np.mean(each) for each in wrong.values())
+    assert blocks < exact + 0.004
+    assert one > exact + 0.008
+
+
+def test_a_rotation_is_exact_and_a_rotation():
+    random = np.random.RandomState(0)
+    for d in (1, 2, 3, 90, 128):
+        rotation = draw_rotation(d, random)
+        rows = random.randint(-1000, 1000, size=(20, d)).astype(float)
+        found = rotation.rotate(rows)
+        assert rotation.columns == 2 ** int(np.ceil(np.log2(d)))
+        assert ((found**2).sum(axis=1) == rotation.columns * (rows**2).sum(axis=1)).all()
+        assert found @ found.T == pytest.approx(rotation.columns * rows @ rows.T)
 
 
 def test_far_away_points_are_clipped_and_nobody_is_served():

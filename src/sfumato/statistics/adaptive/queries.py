@@ -98,8 +98,11 @@ def on_grid(query: Query, secret: Rows) -> Integers:
     except Exception:
         raise InvalidData("the query failed on the protected rows; try it on rows of your own") from None
     if values.dtype.kind == "f":
-        values = np.rint(np.clip(np.nan_to_num(values, nan=0.0), 0.0, 1.0) * GRID)
-        return np.asarray(values, dtype=np.int64)
+        if values.dtype.itemsize < 4:
+            values = values.astype(np.float32)  # half precision does not hold the grid
+        values = np.fmin(np.fmax(values, 0.0), 1.0)  # of NaN and 0 the maximum is 0
+        values *= GRID
+        return np.asarray(np.rint(values, out=values), dtype=np.int64)
     return np.asarray(np.clip(values, 0, 1), dtype=np.int64) * GRID
 
 

@@ -1,4 +1,4 @@
-"""AggregateClassifier: logistic regression of individual labels from the proportions of bags.
+"""AggregateClassifier: logistic regression of individual labels from the proportions of classes in bags.
 
 For whoever is told shares instead of labels. Javanmard et al. (ICLR 2024, arXiv 2401.11081), with the logistic loss in
 place of the squared one.
@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.multiclass import check_classification_targets
@@ -21,24 +20,31 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sfumato.errors import InvalidData
 from sfumato.statistics.aggregates.bags import Bags, Floats
 from sfumato.statistics.aggregates.linear import one_dimensional, read_features
+from sfumato.statistics.aggregates.logistic import Fitting, Problem, Scaling, log_probabilities
 from sfumato.statistics.aggregates.moments import read_responses
+from sfumato.statistics.aggregates.proportions import AggregateProportions, on_simplex
+from sfumato.statistics.aggregates.randomized import RandomizedLabels
 from sfumato.statistics.aggregates.releasing import AggregateResponses
+
+Told: TypeAlias = AggregateResponses | AggregateProportions | RandomizedLabels
 
 #: Values of ρ among which "auto" chooses by held-out bags.
 RHOS = (0.0, 0.03, 0.1, 0.3, 1.0)
 _FOLDS = 5
-_TINY = 1e-300
 
 
 class AggregateClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Minimises (1-ρ)·bag loss + ρ·instance loss + ridge for a logistic model of a binary label.
+    """Minimises (1-ρ)·bag loss + ρ·instance loss + ridge for a logistic model of a label of two or more classes.
 
-    The bag loss is the cross-entropy of the bag's proportion and its mean probability; the instance loss that of the
-    proportion and each person's probability, which is convex and, by Jensen's inequality, no smaller. There is no
+    The bag loss is the cross-entropy of the bag's proportions and its mean probabilities; the instance loss that of the
+    proportions and each person's probabilities, which is convex and, by Jensen's inequality, no smaller. There is no
     closed form: L-BFGS starts from the minimiser at ρ = 1. At ρ < 1 the loss is not convex.
 
-    It learns from what `aggregate` let out and promises nothing of its own. Noisy proportions are clipped to [0, 1],
-    which pulls those near an end inwards; noisy labels of bags of one become those of randomized response.
+    It learns from what `aggregate`, `aggregate_labels` or `randomize_labels` let out and promises nothing of its own.
+    Noisy proportions are taken to the nearest ones that can be (for two classes: clipped to [0, 1]), which pulls those
+    near an end inwards; noisy labels of bags of one become those of randomized response. The corrected labels of
+    `randomize_labels` stay as they are: the logistic loss with them is right on average, convex, and with a ridge above
+    0 bounded below.
 
     Parameters
     ----------
@@ -55,9 +61,9 @@ class AggregateClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Attributes
     ----------
-    classes_ : ndarray, shape (2,)
-    coef_ : ndarray of float, shape (1, d)
-    intercept_ : ndarray of float, shape (1,)
+    classes_ : ndarray, shape (C,)
+    coef_ : ndarray of float, shape (1, d) for two classes, else (C, d)
+    intercept_ : ndarray of float, shape (1,) or (C,)
     rho_ : float
     n_iter_ : int
 
@@ -87,19 +93,15 @@ class AggregateClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.max_iter = max_iter
         self.tol = tol
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
-        return tags
-
-    def fit(self, X: ArrayLike, y: AggregateResponses | ArrayLike, *, bag_id: ArrayLike | None = None) -> Self:
+    def fit(self, X: ArrayLike, y: Told | ArrayLike, *, bag_id: ArrayLike | None = None) -> Self:
         """Fit to proportions.
 
         Parameters
         ----------
         X : array_like of float, shape (n, d)
-        y : AggregateResponses, or array_like, shape (m,)
-            With `bag_id`: each bag's proportion of label 1. Without: each person's label, of two classes.
+        y : AggregateResponses, AggregateProportions, RandomizedLabels, or array_like, shape (m,) or (m, C)
+            With `bag_id`: each bag's proportion of label 1, or of each of C classes. Without: each person's label, or
+            what `randomize_labels` told of it.
         bag_id : array_like of int, shape (n,), optional
             Bag of each person, 0 .. m-1, or -1 for none.
 
@@ -113,33 +115,31 @@ class AggregateClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             On bad parameters or data.
         """
         self._check()
-        if bag_id is None and not isinstance(y, AggregateResponses):
-            X, y = self._encode(X, y)
-        else:
-            self.classes_: NDArray[Any] = np.array([0, 1])
-        X, responses = read_features(self, X, y)
-        bags, means, _ = read_responses(responses, bag_id, len(X))  # type: ignore[arg-type]
+        X, bags, targets = self._read(X, y, bag_id)
         X = X[bags.inside] if not bags.inside.all() else X
-        proportions = np.clip(means, 0.0, 1.0)
-        self.rho_ = self._choose(X, bags, proportions)
-        self._fit(X, bags, proportions, self.rho_)
+        self.rho_ = self._choose(X, bags, targets)
+        self._fit(X, bags, targets, self.rho_)
         return self
 
     def decision_function(self, X: ArrayLike) -> Floats:
-        """Logit of the second class, shape (n,)."""
-        check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=np.float64)
-        return np.asarray(X @ self.coef_[0] + self.intercept_[0], np.float64)
+        """Logit of the second of two classes, shape (n,), or of each of more, shape (n, C)."""
+        logits = self._logits(X)
+        return logits[0] if len(logits) == 1 else logits.T
 
     def predict_proba(self, X: ArrayLike) -> Floats:
-        """Probability of each class, shape (n, 2)."""
-        p = special.expit(self.decision_function(X))
-        return np.column_stack((1 - p, p))
+        """Probability of each class, shape (n, C)."""
+        return np.exp(log_probabilities(self._logits(X))).T
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """The likelier class, shape (n,)."""
-        positive = self.decision_function(X) > 0
-        return np.asarray(self.classes_[positive.astype(int)])
+        """The likeliest class, shape (n,)."""
+        logits = self._logits(X)
+        best = logits[0] > 0 if len(logits) == 1 else logits.argmax(axis=0)
+        return np.asarray(self.classes_[best.astype(int)])
+
+    def _logits(self, X: ArrayLike) -> Floats:
+        check_is_fitted(self)
+        rows: Floats = validate_data(self, X, reset=False, dtype=np.float64)
+        return np.asarray(self.coef_ @ rows.T + self.intercept_[:, np.newaxis], np.float64)
 
     def _check(self) -> None:
         for name, highest in (("rho", 1.0), ("ridge", math.inf), ("tol", math.inf)):
@@ -152,8 +152,43 @@ class AggregateClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(self.max_iter, bool) or not isinstance(self.max_iter, (int, np.integer)) or self.max_iter < 1:
             raise InvalidData("max_iter must be a whole number, at least 1")
 
-    def _encode(self, X: Any, y: Any) -> tuple[Any, Floats]:
-        """Labels of people as 0 and 1."""
+    def _read(self, X: ArrayLike, y: Any, bag_id: ArrayLike | None) -> tuple[Floats, Bags, Floats]:
+        """Features, bags, and targets of shape (m, C) with rows of sum 1."""
+        if isinstance(y, RandomizedLabels):
+            return self._read_randomized(X, y, bag_id)
+        if isinstance(y, AggregateProportions):
+            X, _ = read_features(self, X, np.zeros(1))
+            self.classes_: NDArray[Any] = y.classes
+            bags = _bags_of(y.proportions, bag_id, len(X))
+            if not np.array_equal(y.sizes, bags.sizes):
+                raise InvalidData("y was aggregated over other bags: their sizes are not those of bag_id")
+            return X, bags, on_simplex(y.proportions)
+        if bag_id is not None and not isinstance(y, AggregateResponses) and np.ndim(y) == 2 and np.shape(y)[1] > 1:
+            proportions = _read_proportions(y)
+            X, _ = read_features(self, X, np.zeros(1))
+            self.classes_ = np.arange(proportions.shape[1])
+            return X, _bags_of(proportions, bag_id, len(X)), on_simplex(proportions)
+        if bag_id is None and not isinstance(y, AggregateResponses):
+            X, codes = read_features(self, X, self._encode(y))
+            targets = np.eye(len(self.classes_))[np.asarray(codes, np.int64)]
+            return X, _bags_of(targets, None, len(X)), targets
+        self.classes_ = np.array([0, 1])
+        X, responses = read_features(self, X, y)
+        bags, means, _ = read_responses(responses, bag_id, len(X))  # type: ignore[arg-type]
+        share = np.clip(means, 0.0, 1.0)
+        return X, bags, np.column_stack((1 - share, share))
+
+    def _read_randomized(self, X: ArrayLike, y: RandomizedLabels, bag_id: Any) -> tuple[Floats, Bags, Floats]:
+        if bag_id is not None:
+            raise InvalidData("bag_id must be left out with randomized labels: there is one a person")
+        if self.ridge == 0:
+            raise InvalidData("ridge must be above 0 with randomized labels: their loss may have no minimum without")
+        X, _ = read_features(self, X, np.zeros(1))
+        self.classes_ = y.classes
+        return X, _bags_of(y.corrected, None, len(X)), y.corrected
+
+    def _encode(self, y: Any) -> Floats:
+        """Labels of people as 0, 1, …"""
         if y is None:
             raise InvalidData(f"{type(self).__name__} requires y to be passed, but the target y is None")
         labels = one_dimensional(y)
@@ -164,104 +199,56 @@ class AggregateClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         except ValueError as error:
             raise InvalidData(str(error)) from None
         self.classes_, codes = np.unique(labels, return_inverse=True)
-        if len(self.classes_) > 2:
-            raise InvalidData("Only binary classification is supported: y must have two classes")
         if len(self.classes_) < 2:
-            raise InvalidData("y must have two classes, got one class")
-        return X, codes.astype(np.float64)
+            raise InvalidData("y must have two classes or more, got one class")
+        return codes.astype(np.float64)
 
-    def _choose(self, X: Floats, bags: Bags, proportions: Floats) -> float:
+    @property
+    def _fitting(self) -> Fitting:
+        return Fitting(self.ridge, self.fit_intercept, self.max_iter, self.tol)
+
+    def _choose(self, X: Floats, bags: Bags, targets: Floats) -> float:
         if self.rho != "auto":
-            return float(self.rho)
+            return float(self.rho) if len(bags) < bags.n else 1.0
         if len(bags) == bags.n or len(bags) < _FOLDS:
             return 1.0  # bags of one: both losses are the same; next to no bags: the convex one
         fold = np.arange(len(bags)) % _FOLDS
         losses = np.zeros(len(RHOS))
         for held in range(_FOLDS):
             train, test = _part(bags, fold != held), _part(bags, fold == held)
+            scaling = Scaling.of(X[train[0]], fit_intercept=self.fit_intercept)
             start: Floats | None = None
             for i in range(len(RHOS) - 1, -1, -1):  # from the convex end, each the start of the next
-                problem = _Problem(X[train[0]], train[1], proportions[fold != held], RHOS[i], self)
-                start = problem.solve(start)[0]
-                scored = _Problem(X[test[0]], test[1], proportions[fold == held], 0.0, self, scaling=problem)
+                told = targets[fold != held]
+                start = Problem(X[train[0]], train[1], told, RHOS[i], self._fitting, scaling).solve(start)[0]
+                scored = Problem(X[test[0]], test[1], targets[fold == held], 0.0, self._fitting, scaling)
                 losses[i] += scored.loss(start)[0] * test[1].n
         return RHOS[int(np.argmin(losses))]
 
-    def _fit(self, X: Floats, bags: Bags, proportions: Floats, rho: float) -> None:
-        convex = _Problem(X, bags, proportions, 1.0, self)
+    def _fit(self, X: Floats, bags: Bags, targets: Floats, rho: float) -> None:
+        convex = Problem(X, bags, targets, 1.0, self._fitting)
         found, self.n_iter_, done = convex.solve(None)
         if rho < 1 and len(bags) < bags.n:
-            problem = _Problem(X, bags, proportions, rho, self)
-            found, more, done = problem.solve(found)
+            found, more, done = Problem(X, bags, targets, rho, self._fitting, convex.scaling).solve(found)
             self.n_iter_ += more
         if not done:
             warnings.warn("the optimiser did not converge: raise max_iter", ConvergenceWarning, stacklevel=3)
-        coef = found[1:] / convex.scale
-        self.coef_ = coef[np.newaxis]
-        self.intercept_ = np.array([found[0] - convex.centre @ coef])
+        self.coef_, self.intercept_ = convex.scaling.undo(found)
 
 
-class _Problem:
-    """The penalised loss of standardised features, as a function of (intercept, coefficients)."""
-
-    def __init__(
-        self,
-        X: Floats,
-        bags: Bags,
-        proportions: Floats,
-        rho: float,
-        model: AggregateClassifier,
-        scaling: _Problem | None = None,
-    ) -> None:
-        self.centre: Floats
-        self.scale: Floats
-        self.centre, self.scale = _scaling(X, model) if scaling is None else (scaling.centre, scaling.scale)
-        self.Z = (X - self.centre) / self.scale
-        self.bags, self.targets, self.rho, self.model = bags, proportions, rho, model
-
-    def solve(self, start: Floats | None) -> tuple[Floats, int, bool]:
-        first = np.zeros(self.Z.shape[1] + 1) if start is None else start
-        found = optimize.minimize(
-            self._objective,
-            first,
-            jac=True,
-            method="L-BFGS-B",
-            options={"maxiter": self.model.max_iter, "gtol": self.model.tol, "ftol": 0.0, "maxcor": 20},
-        )
-        # a line search that finds nothing better has arrived as well
-        return found.x, max(1, int(found.nit)), int(found.status) != 1
-
-    def _objective(self, parameters: Floats) -> tuple[float, Floats]:
-        loss, gradient = self.loss(parameters)
-        coef = parameters[1:] / self.scale
-        strength = self.model.ridge / self.bags.n
-        gradient[1:] += strength * coef / self.scale
-        return loss + strength / 2 * float(coef @ coef), gradient
-
-    def loss(self, parameters: Floats) -> tuple[float, Floats]:
-        """Mean loss over people without the penalty, and its gradient."""
-        f = self.Z @ parameters[1:] + parameters[0]
-        own = self.targets[self.bags.of]
-        p, q = special.expit(f), special.expit(-f)
-        total, slope = 0.0, np.zeros_like(f)
-        if self.rho > 0:
-            total += self.rho * float(np.sum(np.logaddexp(0, f) - own * f))
-            slope += self.rho * (p - own)
-        if self.rho < 1:
-            yes, no = np.maximum(self.bags.means(p), _TINY), np.maximum(self.bags.means(q), _TINY)
-            each = self.targets * np.log(yes) + (1 - self.targets) * np.log(no)
-            total -= (1 - self.rho) * float(self.bags.sizes @ each)
-            pull = (1 - self.targets) / no - self.targets / yes
-            slope += (1 - self.rho) * pull[self.bags.of] * p * q
-        gradient = np.concatenate(([slope.sum() if self.model.fit_intercept else 0.0], self.Z.T @ slope))
-        return total / self.bags.n, gradient / self.bags.n
+def _bags_of(told: Floats, bag_id: ArrayLike | None, n: int) -> Bags:
+    """The bags of what was told, one row each; each person one without `bag_id`."""
+    return read_responses(told[:, 0], bag_id, n)[0]  # type: ignore[arg-type]
 
 
-def _scaling(X: Floats, model: AggregateClassifier) -> tuple[Floats, Floats]:
-    """Centre and scale of each feature, for the optimiser's sake; without an intercept nothing may be shifted."""
-    deviation = X.std(axis=0)
-    centre = X.mean(axis=0) if model.fit_intercept else np.zeros(X.shape[1])
-    return centre, np.where(deviation > 0, deviation, 1.0)
+def _read_proportions(y: Any) -> Floats:
+    try:
+        proportions = np.asarray(y, np.float64)
+    except (TypeError, ValueError):
+        raise InvalidData("y must be numbers: proportions of classes, one row a bag") from None
+    if not np.isfinite(proportions).all():
+        raise InvalidData("y must be finite: it has NaN or infinite entries")
+    return proportions
 
 
 def _part(bags: Bags, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], Bags]:

@@ -24,7 +24,7 @@ from sfumato.statistics.aggregates.bags import Bags, Floats, Integers, read_bags
 GRANULES = 2**16
 _MOST_GRANULES = 2**24
 
-_BAGS = (
+BAGS_ARE_PUBLIC = (
     "features, bounds and the assignment to bags are public: only the response is protected",
     "the bags were formed without looking at a response",
     "each person is in exactly one bag",
@@ -112,9 +112,9 @@ def read_budget(epsilon: Any, rho_zcdp: Any, bounds: Any, granules: Any) -> Labe
     if (epsilon is None) == (rho_zcdp is None):
         raise InvalidClaim("give epsilon or rho_zcdp, one of them")
     if epsilon is not None:
-        bound: PureDP | ZCDP = PureDP(_positive("epsilon", epsilon))
+        bound: PureDP | ZCDP = PureDP(positive("epsilon", epsilon))
     else:
-        bound = ZCDP(_positive("rho_zcdp", rho_zcdp))
+        bound = ZCDP(positive("rho_zcdp", rho_zcdp))
     if bounds is None:
         raise InvalidData("bounds=(low, high) must be given: what a response can be by public knowledge, not the data")
     if isinstance(granules, bool) or not isinstance(granules, (int, np.integer)) or not 1 <= granules <= _MOST_GRANULES:
@@ -222,7 +222,7 @@ def aggregate(
     limits = None if bounds is None else read_bounds(bounds)
     values = read_labels(y)
     bags = read_bags(bag_id, len(values))
-    _check_people(person, bags)
+    check_people(person, bags)
     check_seed(noise_seed)
     values = values[bags.inside]
     if budget is not None:
@@ -236,7 +236,9 @@ def aggregate(
 def release_means(values: Floats, bags: Bags, budget: LabelBudget, noise_seed: int | None) -> AggregateResponses:
     """Release noisy means of validated responses; see `aggregate` for the proof."""
     sums = bags.sums(budget.quantise(values))
-    with Release(budget.claim(_BAGS), purpose=f"mean responses of {len(bags)} bags", seed=noise_seed) as release:
+    with Release(
+        budget.claim(BAGS_ARE_PUBLIC), purpose=f"mean responses of {len(bags)} bags", seed=noise_seed
+    ) as release:
         noisy = budget.draw(release, sums, budget.granules)
     return AggregateResponses(
         budget.low + budget.step * noisy / bags.sizes,
@@ -247,7 +249,8 @@ def release_means(values: Floats, bags: Bags, budget: LabelBudget, noise_seed: i
     )
 
 
-def _check_people(person: ArrayLike | None, bags: Bags) -> None:
+def check_people(person: ArrayLike | None, bags: Bags) -> None:
+    """Refuse a person who stands in two rows."""
     if person is None:
         return
     who: NDArray[Any] = np.asarray(person)
@@ -263,7 +266,8 @@ def check_seed(seed: Any) -> None:
         raise InvalidData("noise_seed must be an integer or None")
 
 
-def _positive(name: str, value: Any) -> float:
+def positive(name: str, value: Any) -> float:
+    """Return a positive finite privacy parameter, or raise InvalidClaim."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise InvalidClaim(f"{name} must be a number, got {type(value).__name__}")
     if not 0 < value < math.inf:

@@ -8,6 +8,7 @@ public encoder.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
@@ -21,12 +22,13 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from sfumato.errors import InvalidData
 from sfumato.privacy.bounds import Neighbours
 from sfumato.statistics.similarity import features
-from sfumato.statistics.similarity.features import draw_features
+from sfumato.statistics.similarity.chunks import InChunks
+from sfumato.statistics.similarity.features import FourierFeatures, draw_features
 from sfumato.statistics.similarity.kde import BANDWIDTH_IS_PUBLIC, FEATURES_ARE_PUBLIC
 from sfumato.statistics.similarity.kernels import KernelName, kernel
 from sfumato.statistics.similarity.planning import MOST
 from sfumato.statistics.similarity.rows import BALL, Floats, Integers, in_ball, largest_l1, read_rows
-from sfumato.statistics.similarity.spending import Noise, Part, Terms, positive, read_terms, whole
+from sfumato.statistics.similarity.spending import Noise, Part, Plan, Terms, positive, read_terms, whole
 
 Method: TypeAlias = Literal["centroid", "kernel"]
 
@@ -34,11 +36,24 @@ SHARE_FOR_COUNTS = 0.1  #: of the budget of "centroid"
 BANDWIDTHS_IN_BALL = 2  #: default bandwidth: the norm bound over this
 
 
-class SimilarityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+@dataclass(frozen=True)
+class _Sums:
+    """Exact sums so far, by class: of features or of rows, and of people."""
+
+    terms: Terms
+    plan: Plan
+    declared: NDArray[Any]
+    drawn: FourierFeatures | None
+    total: Integers
+    counts: Integers
+
+
+class SimilarityClassifier(InChunks, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Classification by average similarity, at the price of one release.
 
     Each class is a sum over its people. A person is in one class, so all classes together move as one of them does:
-    every class has the whole budget (parallel composition), and any number of points is then labelled for nothing.
+    every class has the whole budget (parallel composition), and any number of points is then labelled for nothing. Rows
+    come in one `fit` or in chunks (`partial_fit`, then `finalize`).
 
     *Method "kernel"*: for each class the summed random Fourier features of its people, as in `PrivateKDE`; a point goes
     to the class with the largest sum of similarities, which weighs classes by their size as Bayes' rule does.
@@ -123,45 +138,19 @@ class SimilarityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.random_state = random_state
         self.noise_seed = noise_seed
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Release one sum for each class. A second fit spends again.
+    def partial_fit(self, X: ArrayLike, y: Any = None, classes: ArrayLike | None = None) -> Self:
+        """Add a chunk of labelled rows; nothing is released or spent before `finalize`.
 
         Parameters
         ----------
         X : array_like of float, shape (n, d)
-            One row a person; n may be 0.
         y : array_like, shape (n,)
-            Labels among `classes`.
-
-        Raises
-        ------
-        InvalidData
-            On NaN, infinite or non-numeric values, labels that were not declared, or bad parameters; before anything
-            is spent.
-        InvalidClaim
-            On bad privacy parameters; before anything is spent.
-        BudgetExceeded
-            If the active ledger refuses.
+        classes : array_like, optional
+            As scikit-learn's callers pass them; must be the declared ones.
         """
-        if self.method not in ("kernel", "centroid"):
-            raise InvalidData("method must be kernel or centroid")
-        if self.norm_bound is None:
-            raise InvalidData("norm_bound must be given: public, never read from the data")
-        self._radius = positive("norm_bound", self.norm_bound)
-        self._width = (
-            self._radius / BANDWIDTHS_IN_BALL if self.bandwidth is None else positive("bandwidth", self.bandwidth)
-        )
-        terms = read_terms(self.get_params(deep=False))
-        declared = _declared(self.classes)
-        rows = read_rows(self, X, reset=True)
-        codes = _codes(y, declared, len(rows))
-        steps = in_ball(rows, self._radius)
-        if self.method == "kernel":
-            self._fit_kernel(terms, steps, codes, len(declared))
-        else:
-            self._fit_centroids(terms, steps, codes, len(declared))
-        self.classes_ = declared
-        return self
+        if classes is not None and not np.array_equal(_declared(classes), _declared(self.classes)):
+            raise InvalidData("classes must be those that were declared")
+        return super().partial_fit(X, y)
 
     def decision_function(self, X: ArrayLike) -> Floats:
         """Log of each class's weight, up to a constant; the largest is predicted.
@@ -192,32 +181,62 @@ class SimilarityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     # Below: how it is released
 
-    def _fit_kernel(self, terms: Terms, steps: Integers, codes: Integers, k: int) -> None:
-        count = whole("n_features", self.n_features, 1, MOST)
-        shape = kernel(self.kernel)
-        drawn = draw_features(shape, steps.shape[1], count, None, check_random_state(self.random_state))
-        plan = terms.plan([features.part(count, terms.replaced)])
-        places = drawn.steps(self._rows(steps), self._width)
-        sums = np.stack([drawn.total(places[codes == each]) for each in range(k)])
+    def _begin(self, d: int) -> _Sums:
+        if self.method not in ("kernel", "centroid"):
+            raise InvalidData("method must be kernel or centroid")
+        if self.norm_bound is None:
+            raise InvalidData("norm_bound must be given: public, never read from the data")
+        self._radius = positive("norm_bound", self.norm_bound)
+        self._width = (
+            self._radius / BANDWIDTHS_IN_BALL if self.bandwidth is None else positive("bandwidth", self.bandwidth)
+        )
+        terms, declared = read_terms(self.get_params(deep=False)), _declared(self.classes)
+        counts = np.zeros(len(declared), np.int64)
+        if self.method == "kernel":
+            count = whole("n_features", self.n_features, 1, MOST)
+            drawn = draw_features(kernel(self.kernel), d, count, None, check_random_state(self.random_state))
+            plan = terms.plan([features.part(count, terms.replaced)])
+            return _Sums(terms, plan, declared, drawn, np.zeros((len(declared), 2 * count), np.int64), counts)
+        times = 2 if terms.replaced else 1
+        parts = [Part(times * largest_l1(d), times * BALL, 1 / BALL**2), Part(times, times**0.5)]
+        plan = terms.plan(parts, (1 - SHARE_FOR_COUNTS, SHARE_FOR_COUNTS))
+        return _Sums(terms, plan, declared, None, np.zeros((len(declared), d), np.int64), counts)
+
+    def _added(self, sums: _Sums, rows: Floats, y: Any) -> _Sums:
+        codes = _codes(y, sums.declared, len(rows))
+        steps = in_ball(rows, self._radius)
+        by_class = (codes == each for each in range(len(sums.declared)))
+        if sums.drawn is None:
+            more = [steps[mine].sum(axis=0) for mine in by_class]
+        else:
+            places = sums.drawn.steps(self._rows(steps), self._width)
+            more = [sums.drawn.total(places[mine]) for mine in by_class]
+        counts = sums.counts + np.bincount(codes, minlength=len(sums.declared))
+        return replace(sums, total=sums.total + np.stack(more), counts=counts)
+
+    def _release(self, sums: _Sums) -> None:
+        if sums.drawn is not None:
+            self._release_kernel(sums, sums.drawn)
+        else:
+            self._release_centroids(sums)
+        self.classes_ = sums.declared
+
+    def _release_kernel(self, sums: _Sums, drawn: FourierFeatures) -> None:
+        plan = sums.plan
         said = ("the classes and the norm bound are public", BANDWIDTH_IS_PUBLIC, FEATURES_ARE_PUBLIC, ONE_CLASS)
-        with terms.open(f"{self.kernel} kernel sums by class", said) as release:
-            self._sums = plan.draw(release, 0, sums)
+        with sums.terms.open(f"{self.kernel} kernel sums by class", said) as release:
+            self._sums = plan.draw(release, 0, sums.total)
         self._features, self.claim_ = drawn, release.claim
         self._deviation = plan.deviation(0) * math.sqrt(plan.parts[0].weight)
 
-    def _fit_centroids(self, terms: Terms, steps: Integers, codes: Integers, k: int) -> None:
-        times = 2 if terms.replaced else 1
-        d = steps.shape[1]
-        parts = [Part(times * largest_l1(d), times * BALL, 1 / BALL**2), Part(times, times**0.5)]
-        plan = terms.plan(parts, (1 - SHARE_FOR_COUNTS, SHARE_FOR_COUNTS))
-        sums = np.stack([steps[codes == each].sum(axis=0) for each in range(k)])
-        counts = np.bincount(codes, minlength=k)
-        with terms.open("sums of rows by class", ("the classes and the norm bound are public", ONE_CLASS)) as release:
-            noisy, people = plan.draw(release, 0, sums), plan.draw(release, 1, counts)
+    def _release_centroids(self, sums: _Sums) -> None:
+        plan, said = sums.plan, ("the classes and the norm bound are public", ONE_CLASS)
+        with sums.terms.open("sums of rows by class", said) as release:
+            noisy, people = plan.draw(release, 0, sums.total), plan.draw(release, 1, sums.counts)
         # a class that noise leaves with nobody has a wide mean, and no infinite one
         number = np.maximum(people, plan.deviation(1))[:, np.newaxis]
         self._means = noisy * (self._radius / BALL) / number
-        noise = d * (plan.deviation(0) * self._radius / BALL / number[:, 0]) ** 2
+        noise = noisy.shape[1] * (plan.deviation(0) * self._radius / BALL / number[:, 0]) ** 2
         self._squares = np.maximum((self._means**2).sum(axis=1) - noise, 0.0)
         self.claim_ = release.claim
 

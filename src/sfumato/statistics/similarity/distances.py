@@ -7,8 +7,8 @@ For whoever scores or selects data by closeness to people. After Backurs, Lin, M
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from sfumato.errors import InvalidData
 from sfumato.privacy.bounds import Neighbours
 from sfumato.statistics.similarity import tree
+from sfumato.statistics.similarity.chunks import InChunks
 from sfumato.statistics.similarity.projection import Directions, draw_directions
 from sfumato.statistics.similarity.rows import BALL, BOX, Floats, Integers, in_ball, in_box, largest_l1, read_rows
 from sfumato.statistics.similarity.spending import Noise, Part, Plan, Terms, positive, read_terms, whole
@@ -39,7 +40,18 @@ class Moments:
     squares: float
 
 
-class PrivateDistanceSum(BaseEstimator):  # type: ignore[misc]
+@dataclass(frozen=True)
+class _Sums:
+    """Exact sums so far: levels of trees, or of rows and of their squares; and the plan for their noise."""
+
+    terms: Terms
+    plan: Plan
+    said: str
+    exact: list[Integers]
+    n: int = 0
+
+
+class PrivateDistanceSum(InChunks, BaseEstimator):  # type: ignore[misc]
     """Σ d(x, y) over the people x of a private data set, for any y, from one private release.
 
     Whatever is asked afterwards is computed from the release: it costs nothing, and the same question has the same
@@ -62,7 +74,8 @@ class PrivateDistanceSum(BaseEstimator):  # type: ignore[misc]
     and each q is a tree. The vectors are public and drawn without regard to the data. What is answered is within a
     factor 1 ± O(1/√directions).
 
-    Outside points are clipped into the box or ball; points of a query may lie outside. Rows are one a person.
+    Outside points are clipped into the box or ball; points of a query may lie outside. Rows are one a person, in one
+    `fit` or in chunks (`partial_fit`, then `finalize`).
 
     Parameters
     ----------
@@ -139,32 +152,6 @@ class PrivateDistanceSum(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
         self.noise_seed = noise_seed
 
-    def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Release the sums. A second fit spends again.
-
-        Parameters
-        ----------
-        X : array_like of float, shape (n, d)
-            One row a person; n may be 0.
-        y : ignored
-
-        Raises
-        ------
-        InvalidData
-            On NaN, infinite or non-numeric values, or bad parameters; before anything is spent.
-        InvalidClaim
-            On bad privacy parameters; before anything is spent.
-        BudgetExceeded
-            If the active ledger refuses.
-        """
-        terms = self._check()
-        rows = read_rows(self, X, reset=True)
-        if self.metric == "sqeuclidean":
-            self._fit_squares(terms, rows)
-        else:
-            self._fit_trees(terms, rows)
-        return self
-
     def sum(self, Y: ArrayLike) -> Floats:
         """Sum of the distances of all people to each point.
 
@@ -230,8 +217,10 @@ class PrivateDistanceSum(BaseEstimator):  # type: ignore[misc]
             positive("norm_bound", self.norm_bound)
         return read_terms(self.get_params(deep=False))
 
-    def _fit_trees(self, terms: Terms, rows: Floats) -> None:
-        d = rows.shape[1]
+    def _begin(self, d: int) -> _Sums:
+        terms = self._check()
+        if self.metric == "sqeuclidean":
+            return self._begin_squares(terms, d)
         if self.metric == "l1":
             low, width = _box(self.low, self.high, d)
             self._directions: Directions | None = None
@@ -249,37 +238,43 @@ class PrivateDistanceSum(BaseEstimator):  # type: ignore[misc]
         plan = terms.plan(
             tree.parts(self.levels, trees, terms.replaced), [1.0] * self.levels if self.shares == "equal" else None
         )
-        places = rows
-        if self._directions is not None:
-            places = self._radius * self._directions.project(in_ball(rows, self._radius).astype(np.float64))
-        cells = in_box(places, self._low, self._scales)
-        exact = tree.split_people(cells, self.levels)
-        with terms.open(f"sums of {self.metric} distances", [said, *ONE_ROW]) as release:
-            noisy = [plan.draw(release, i, level) for i, level in enumerate(exact)]
-        self._release_trees(terms, plan, noisy, len(rows))
-        self.claim_ = release.claim
+        return _Sums(terms, plan, said, tree.split_people(np.empty((0, trees), np.int64), self.levels))
 
-    def _release_trees(self, terms: Terms, plan: Plan, noisy: list[Integers], n: int) -> None:
-        self._plan, self._replaced = plan, terms.replaced
-        self._lines = tree.lines(noisy)
-        # each tree counts everybody once more
-        self.n_ = float(n) if terms.replaced else float(self._lines.total.mean())
-
-    def _fit_squares(self, terms: Terms, rows: Floats) -> None:
+    def _begin_squares(self, terms: Terms, d: int) -> _Sums:
         self._radius = positive("norm_bound", self.norm_bound)
-        d = rows.shape[1]
         l1, l2 = (2, 2) if terms.replaced else (1, 1)
         # in units of 1/BALL, at a query on the sphere; replaced, ‖x‖² stays in [0, C²] and n is public
         parts = [Part(l1 * largest_l1(d), l2 * BALL, 4 / BALL**2), Part(BALL, BALL, 1 / BALL**2)]
         plan = terms.plan(parts if terms.replaced else [*parts, Part(1, 1.0)])
-        steps = in_ball(rows, self._radius)
-        norms = (steps * steps).sum(axis=1) // BALL
-        with terms.open("sums of squared distances", ["the norm bound is public", *ONE_ROW]) as release:
-            sums = plan.draw(release, 0, steps.sum(axis=0))
-            squares = plan.draw(release, 1, norms.sum(keepdims=True))
-            n = len(rows) if terms.replaced else int(plan.draw(release, 2, np.array([len(rows)]))[0])
-        self._moments = Moments(sums / BALL, float(squares[0]) / BALL)
-        self._plan, self._replaced, self.n_ = plan, terms.replaced, float(n)
+        return _Sums(terms, plan, "the norm bound is public", [np.zeros(d, np.int64), np.zeros(1, np.int64)])
+
+    def _added(self, sums: _Sums, rows: Floats, y: Any) -> _Sums:
+        if self.metric == "sqeuclidean":
+            steps = in_ball(rows, self._radius)
+            norms = (steps * steps).sum(axis=1) // BALL
+            more = [steps.sum(axis=0), norms.sum(keepdims=True)]
+        else:
+            places = rows
+            if self._directions is not None:
+                places = self._radius * self._directions.project(in_ball(rows, self._radius).astype(np.float64))
+            more = tree.split_people(in_box(places, self._low, self._scales), self.levels)
+        exact = [total + each for total, each in zip(sums.exact, more, strict=True)]
+        return replace(sums, exact=exact, n=sums.n + len(rows))
+
+    def _release(self, sums: _Sums) -> None:
+        terms, plan = sums.terms, sums.plan
+        counted = self.metric == "sqeuclidean" and not terms.replaced
+        with terms.open(f"sums of {self.metric} distances", [sums.said, *ONE_ROW]) as release:
+            noisy = [plan.draw(release, i, each) for i, each in enumerate(sums.exact)]
+            n = int(plan.draw(release, len(noisy), np.array([sums.n]))[0]) if counted else sums.n
+        self._plan, self._replaced = plan, terms.replaced
+        if self.metric == "sqeuclidean":
+            self._moments = Moments(noisy[0] / BALL, float(noisy[1][0]) / BALL)
+            self.n_ = float(n)
+        else:
+            self._lines = tree.lines(noisy)
+            # each tree counts everybody once more
+            self.n_ = float(n) if terms.replaced else float(self._lines.total.mean())
         self.claim_ = release.claim
 
     # Below: how it is asked

@@ -1,17 +1,19 @@
-"""Public random projections: unit vectors whose mean |⟨q, z⟩| gives ‖z‖, and signs that keep distances.
+"""Public random projections: unit vectors whose mean |⟨q, z⟩| gives ‖z‖, and a rotation whose parts keep distances.
 
-For `PrivateDistanceSum` with metric "l2" and for kernels in many dimensions. Johnson and Lindenstrauss 1984;
-signs: Achlioptas 2003; ℓ2 into ℓ1 as in Backurs et al. (ICLR 2024). A projection is exact, so it is its row's alone.
+For `PrivateDistanceSum` with metric "l2" and for kernels in many dimensions. Johnson and Lindenstrauss 1984; rotation:
+Ailon and Chazelle 2006; ℓ2 into ℓ1 as in Backurs et al. (ICLR 2024). A projection is exact, so it is its row's alone.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import hadamard
 from scipy.special import gammaln
 
 from sfumato.statistics.similarity.rows import BALL, Floats
@@ -82,6 +84,45 @@ def draw_directions(d: int, count: int, random: np.random.RandomState) -> Direct
     return Directions(np.trunc(np.hstack(drawn) * _UNIT))
 
 
-def draw_signs(d: int, count: int, random: np.random.RandomState) -> Floats:
-    """Draw a d x k matrix of signs; ‖xS‖/√k is about ‖x‖."""
-    return random.choice(np.array([-1.0, 1.0]), size=(d, count))
+@dataclass(frozen=True)
+class Rotation:
+    """A random rotation, √w times too long, of which any few columns keep distances: √(w/k) times k of them, or so.
+
+    Random signs, a Hadamard matrix of size w, the least power of two that is at least d, and a random order. It is of
+    whole numbers, and takes two small matrix products where a dense one would take a large one.
+
+    Attributes
+    ----------
+    flips : ndarray of float, shape (d,)
+        Signs.
+    order : ndarray of int, shape (w,)
+    """
+
+    flips: Floats
+    order: NDArray[np.int64]
+
+    @property
+    def columns(self) -> int:
+        """The number w of columns that come out."""
+        return len(self.order)
+
+    def rotate(self, steps: Floats) -> Floats:
+        """Rotate rows of whole numbers, shape (n, d); shape (n, w), exactly while sums stay below 2^53."""
+        n, d = steps.shape
+        inner = 2 ** ((self.columns.bit_length() - 1) // 2)
+        outer = self.columns // inner
+        padded = np.zeros((n, self.columns))
+        np.multiply(steps, self.flips, out=padded[:, :d])
+        half = (padded.reshape(n * outer, inner) @ _hadamard(inner)).reshape(n, outer, inner)
+        return np.asarray(np.matmul(_hadamard(outer), half).reshape(n, -1).take(self.order, axis=1))
+
+
+@lru_cache(maxsize=32)
+def _hadamard(size: int) -> Floats:
+    return np.asarray(hadamard(size), np.float64)
+
+
+def draw_rotation(d: int, random: np.random.RandomState) -> Rotation:
+    """Draw signs and order."""
+    columns = 1 << (d - 1).bit_length()
+    return Rotation(random.choice(np.array([-1.0, 1.0]), size=d), random.permutation(columns).astype(np.int64))
