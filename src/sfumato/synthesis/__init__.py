@@ -1,5 +1,18 @@
 """Private synthetic tables: rows of people who do not exist, fitted to noisy answers about people who do."""
 
 from sfumato.synthesis.domain import Column, Domain
+from sfumato.synthesis.families import halfspaces, marginals, prefixes, queries
+from sfumato.synthesis.measuring import Measurements
+from sfumato.synthesis.workloads import Workload, WorkloadSet
 
-__all__ = ["Column", "Domain"]
+__all__ = [
+    "Column",
+    "Domain",
+    "Measurements",
+    "Workload",
+    "WorkloadSet",
+    "halfspaces",
+    "marginals",
+    "prefixes",
+    "queries",
+]
