@@ -1,6 +1,7 @@
 """Private synthetic tables: rows of people who do not exist, fitted to noisy answers about people who do."""
 
 from sfumato.synthesis.domain import Column, Domain
+from sfumato.synthesis.drafting import draft_domain
 from sfumato.synthesis.families import halfspaces, marginals, prefixes, queries
 from sfumato.synthesis.measuring import Measurements
 from sfumato.synthesis.workloads import Workload, WorkloadSet
@@ -11,6 +12,7 @@ __all__ = [
     "Measurements",
     "Workload",
     "WorkloadSet",
+    "draft_domain",
     "halfspaces",
     "marginals",
     "prefixes",

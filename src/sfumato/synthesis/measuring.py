@@ -92,8 +92,8 @@ class Measurements:
         Those that were measured, in the order of measuring.
     which : ndarray of int64
         Their places among all workloads.
-    answers : ndarray of float64, shape (workloads.n_cells,)
-        Fractions of rows, clipped to [0, 1].
+    noisy : ndarray of float64, shape (workloads.n_cells,)
+        Fractions of rows, unbiased: some are below 0.
     sigma : ndarray of float64, same shape
         Standard deviation of each answer's noise, as a fraction of rows.
     n : int
@@ -102,9 +102,14 @@ class Measurements:
 
     workloads: WorkloadSet
     which: Integers
-    answers: NDArray[np.float64]
+    noisy: NDArray[np.float64]
     sigma: NDArray[np.float64]
     n: int
+
+    @property
+    def answers(self) -> NDArray[np.float64]:
+        """The noisy fractions, clipped to [0, 1]: what a search aims at."""
+        return np.clip(self.noisy, 0.0, 1.0)
 
 
 Search = Callable[[Measurements, Rows | None], Rows]
@@ -212,7 +217,7 @@ def measurements(asking: Asking, planned: tuple[Round, ...], journal: Journal) -
     return Measurements(
         workloads=asking.workloads.subset(which),
         which=which,
-        answers=np.clip(noisy / asking.n, 0.0, 1.0),
+        noisy=noisy / asking.n,
         sigma=np.concatenate(deviations) / asking.n,
         n=asking.n,
     )
