@@ -239,6 +239,12 @@ class Domain:
         """Number of categories a column, 0 for a numeric one; shape (d,)."""
         return np.array([column.size or 0 for column in self.columns], dtype=np.int64)
 
+    @cached_property
+    def steps(self) -> NDArray[np.int64]:
+        """How many whole numbers a numeric column of whole numbers holds, 0 for any other column; shape (d,)."""
+        whole = [column.bounds if column.integer else None for column in self.columns]
+        return np.array([0 if bounds is None else bounds[1] - bounds[0] + 1 for bounds in whole], dtype=np.int64)
+
     def place(self, name: str) -> int:
         """Return a column's place.
 
@@ -286,13 +292,19 @@ class Domain:
     def draw(self, n: int, random: np.random.Generator) -> Rows:
         """Draw rows uniformly from the domain: the start of a search, and rows to try queries on.
 
+        Whole numbers stand where `encode` puts them, so that decoding a row changes none of its answers.
+
         Returns
         -------
         ndarray of float64, shape (n, d)
         """
         rows = np.empty((n, len(self)), dtype=np.float64, order="F")
         for place, column in enumerate(self.columns):
-            rows[:, place] = random.random(n) if column.size is None else random.integers(column.size, size=n)
+            steps = int(self.steps[place])
+            if column.size is not None:
+                rows[:, place] = random.integers(column.size, size=n)
+            else:
+                rows[:, place] = (random.integers(steps, size=n) + 0.5) / steps if steps else random.random(n)
         return rows
 
     def to_dict(self) -> dict[str, Any]:
