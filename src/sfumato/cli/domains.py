@@ -51,7 +51,9 @@ def read_domain(path: Path) -> Domain:
 
 def domain_text(domain: Domain, file: str) -> str:
     """Return a drafted domain as the text of a file, with what a reader must do about it."""
-    text: str = yaml.safe_dump(domain.to_dict(), sort_keys=False, allow_unicode=True, width=10**6)
+    text: str = yaml.safe_dump(
+        domain.to_dict(), sort_keys=False, allow_unicode=True, width=110, default_flow_style=None
+    )
     return DRAFT_HEADER.format(file=Path(file).name) + text
 
 

@@ -3,12 +3,14 @@
 from sfumato.synthesis.domain import Column, Domain
 from sfumato.synthesis.drafting import draft_domain
 from sfumato.synthesis.families import halfspaces, marginals, prefixes, queries
+from sfumato.synthesis.genetic import GeneticSynthesizer
 from sfumato.synthesis.measuring import Measurements
 from sfumato.synthesis.workloads import Workload, WorkloadSet
 
 __all__ = [
     "Column",
     "Domain",
+    "GeneticSynthesizer",
     "Measurements",
     "Workload",
     "WorkloadSet",

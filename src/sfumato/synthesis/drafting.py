@@ -87,10 +87,11 @@ def _distinct(values: pd.Series, most: int) -> list[Any]:
 
 
 def _round_outward(low: float, high: float, whole: bool) -> tuple[float, float]:
-    """The nearest multiples of a power of ten outside, of about a tenth of the range."""
+    """The nearest multiples outside of the power of ten below the range."""
     step = 10.0 ** math.floor(math.log10(max(high - low, 1e-9)))
-    step = max(1.0, step / 10) if whole else step / 10
-    bounds = math.floor(low / step) * step, math.ceil(high / step) * step
+    step = max(1.0, step) if whole else step
+    # dividing and multiplying may round inward
+    bounds = min(low, math.floor(low / step) * step), max(high, math.ceil(high / step) * step)
     if bounds[0] == bounds[1]:
-        bounds = bounds[0], bounds[0] + step
-    return (int(bounds[0]), int(bounds[1])) if whole else (round(bounds[0], 12), round(bounds[1], 12))
+        bounds = bounds[0], bounds[0] + max(step, abs(bounds[0]))
+    return (int(bounds[0]), int(bounds[1])) if whole else bounds

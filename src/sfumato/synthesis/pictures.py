@@ -5,6 +5,7 @@ For the report of a release, and for whoever checks a fit without the table.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -146,7 +147,13 @@ def _labels(domain: Domain, name: str, cells: int) -> list[str]:
         return ["missing" if value is None else str(value)[:18] for value in column.categories]
     assert column.bounds is not None
     low, high = column.bounds
-    return [f"{low + (high - low) * k / cells:.4g}" for k in range(cells)]
+    # a whole number owns an interval of its own width, so that a bin begins at the first one that lies in it
+    starts = [low + (high - low + column.integer) * k / cells for k in range(cells)]
+    return [_short(math.ceil(start) if column.integer else start) for start in starts]
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.4g}"
 
 
 def _axes(ax: Axes | None, size: tuple[float, float]) -> Any:
