@@ -10,7 +10,7 @@ import numpy as np
 from sfumato.synthesis.domain import Rows
 from sfumato.synthesis.genetic import kernel
 from sfumato.synthesis.genetic.flat import flatten
-from sfumato.synthesis.genetic.objective import residuals
+from sfumato.synthesis.genetic.objective import numbered, residuals
 from sfumato.synthesis.genetic.proposals import Proposals
 from sfumato.synthesis.measuring import Integers
 from sfumato.synthesis.workloads import WorkloadSet
@@ -20,27 +20,25 @@ class Compiled:
     """Parameters are those of `Reference`, which decides the same."""
 
     def __init__(self, workloads: WorkloadSet, targets: Integers, rows: Rows, elite: int) -> None:
-        n, halfspaces = len(rows), 0
         self._domain, self._flat = workloads.domain, flatten(workloads)
-        halfspaces = len(self._flat.bias)
-        width = elite + 1
         self._state = kernel.State(
             rows=np.array(rows, order="C"),
-            cells=np.ascontiguousarray(workloads.cells(rows)),
-            sums=np.zeros((n, halfspaces)),
+            cells=numbered(workloads, rows).astype(np.int32),
+            sums=np.zeros((len(rows), len(self._flat.halfspaces.bias))),
             residuals=residuals(workloads.counts(rows), targets),
+            values=np.zeros(0),
+            gains=np.zeros(0, dtype=np.int64),
+        )
+        for x, sums in zip(self._state.rows, self._state.sums, strict=True):
+            kernel.add_up(x, sums, self._flat.gates)
+        shape = (elite, elite + 1)
+        self._elite = kernel.Elite(
             behind=np.zeros(elite, dtype=np.int64),
             differing=np.zeros(elite, dtype=np.int64),
-            row=np.zeros((elite, width), dtype=np.int64),
-            column=np.zeros((elite, width), dtype=np.int64),
-            value=np.zeros((elite, width)),
-            which=np.zeros(len(workloads), dtype=np.int64),
-            entered=np.zeros(len(workloads), dtype=np.int64),
-            turned=np.zeros(halfspaces, dtype=np.uint8),
-            values=np.zeros(0),
+            row=np.zeros(shape, dtype=np.int64),
+            column=np.zeros(shape, dtype=np.int64),
+            value=np.zeros(shape),
         )
-        for row in range(n):
-            kernel.add_up(row, self._flat, self._state)
 
     @property
     def rows(self) -> Rows:
@@ -54,6 +52,6 @@ class Compiled:
 
     def run(self, proposals: Proposals, size: int) -> int:
         """Try proposals, `size` of them a generation; return by how much the objective moved, in units of 1 / UNIT."""
-        state = self._state._replace(values=np.zeros(size))
         sizes, steps = self._domain.sizes, self._domain.steps
-        return int(kernel.search(proposals, size, sizes, steps, self._flat, state))
+        state = self._state._replace(values=np.zeros(size), gains=np.zeros(size, dtype=np.int64))
+        return int(kernel.search(proposals, sizes, steps, self._flat, state, self._elite))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.synthesis.domain import Domain
-from sfumato.synthesis.workloads import HalfSpace, Prefix, WorkloadSet
+from sfumato.synthesis.workloads import HalfSpace, Prefix, Workload, WorkloadSet
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -20,18 +20,32 @@ Floats = NDArray[np.float64]
 _SLACK = 1e-12  # of the size of a sum: far above what rounding can do to it
 
 
-class Flat(NamedTuple):
-    """Lists of lists are stored one after the other; list i of `x` lies from x_start[i] to x_start[i + 1].
+class Axes(NamedTuple):
+    """The axes of each workload: those of workload w lie from start[w] to start[w + 1]."""
+
+    start: Integers
+    column: Integers
+    cells: Integers
+    binned: Integers
+
+
+class Along(NamedTuple):
+    """For each column c, from start[c] to start[c + 1], the workloads with an axis on it whose gate does not look at it.
+
+    A step on the axis is `stride` cells; a number is cut into `bins`, 0 for a category.
+    """
+
+    start: Integers
+    workload: Integers
+    stride: Integers
+    bins: Integers
+
+
+class HalfSpaces(NamedTuple):
+    """The gates that are half-spaces.
 
     Attributes
     ----------
-    offset : (workloads,)
-        Where a workload's cells begin.
-    axis_start, axis_column, axis_cells, axis_binned : axes of each workload
-    along_start, along : for each column
-        Workloads that have an axis on it and whose gate, if any, does not look at it.
-    term_start, term_column, term_number : for each gate
-        Its columns with their coefficients or thresholds.
     bias, slack : (half-spaces,)
         Cached sums that come nearer to the bias than the slack are computed anew.
     coefficient : (d, half-spaces)
@@ -40,63 +54,107 @@ class Flat(NamedTuple):
         1 if a workload of the half-space also has an axis on the column.
     sloped : (d,)
         1 if some half-space looks at the column.
-    below_start, below, below_threshold : for each column
-        Prefixes that look at it, and their lowest threshold there; infinite if a workload of theirs also has an axis on
-        the column, so that it is always looked at.
-    member_start, member : for each gate
-        Its workloads.
     """
 
-    offset: Integers
-    axis_start: Integers
-    axis_column: Integers
-    axis_cells: Integers
-    axis_binned: Integers
-    along_start: Integers
-    along: Integers
-    term_start: Integers
-    term_column: Integers
-    term_number: Floats
     bias: Floats
     slack: Floats
     coefficient: Floats
     crossing: NDArray[np.uint8]
     sloped: NDArray[np.uint8]
-    below_start: Integers
-    below: Integers
-    below_threshold: Floats
-    member_start: Integers
-    member: Integers
+
+
+class Prefixes(NamedTuple):
+    """For each column c, from start[c] to start[c + 1], the gates that are prefixes and look at it.
+
+    The threshold is their lowest there; infinite if a workload of theirs also has an axis on the column, so that it is
+    always looked at.
+    """
+
+    start: Integers
+    gate: Integers
+    threshold: Floats
+
+
+class Gates(NamedTuple):
+    """Of gate g, half-spaces first: its terms, and the workloads that share it.
+
+    A term is a column with its coefficient or threshold. The terms lie from start[g] to start[g + 1], the workloads
+    from shared[g] to shared[g + 1].
+    """
+
+    start: Integers
+    column: Integers
+    number: Floats
+    shared: Integers
+    workload: Integers
+
+
+class Flat(NamedTuple):
+    """All that the compiled search knows of workloads.
+
+    Attributes
+    ----------
+    offset : (workloads,)
+        Where a workload's cells begin.
+    gate : (workloads,)
+        Or -1.
+    touched_start, touched : for each column
+        Workloads whose cells depend on it.
+    """
+
+    offset: Integers
+    gate: Integers
+    touched_start: Integers
+    touched: Integers
+    along: Along
+    axes: Axes
+    halfspaces: HalfSpaces
+    prefixes: Prefixes
+    gates: Gates
 
 
 def flatten(workloads: WorkloadSet) -> Flat:
-    """Return the workloads, none of which may be a user's function, as arrays."""
+    """Return the workloads as arrays; all of them must be `flattenable`."""
     gates = sorted({w.gate: None for w in workloads if w.gate}, key=lambda gate: not isinstance(gate, HalfSpace))
     number = {gate: place for place, gate in enumerate(gates)}
     members: list[list[int]] = [[] for _ in gates]
-    along: list[list[int]] = [[] for _ in workloads.domain.names]
+    touched: list[list[int]] = [[] for _ in workloads.domain.names]
+    along: list[list[tuple[int, int, int]]] = [[] for _ in workloads.domain.names]
     for place, workload in enumerate(workloads):
         if workload.gate:
             members[number[workload.gate]].append(place)
-        gated = workload.gate.columns if workload.gate else ()
-        for column in {axis.column for axis in workload.axes} - set(gated):
-            along[column].append(place)
+        gated, stride = workload.gate.columns if workload.gate else (), 1
+        for column in workload.columns:
+            touched[column].append(place)
+        for axis in reversed(workload.axes):
+            if axis.column not in gated:
+                along[axis.column].append((place, stride, axis.cells * axis.binned))
+            stride *= axis.cells
     # which columns the workloads of a gate have axes on
     axes = [{axis.column for place in each for axis in workloads[place].axes} for each in members]
+    touched_start, touched_list = _lists(touched)
     axis_start, axis = _lists([workload.axes for workload in workloads], 3)
-    along_start, along_list = _lists(along)
+    along_start, along_list = _lists(along, 3)
     member_start, member_list = _lists(members)
     term_start, terms = _lists([_terms(gate) for gate in gates], 2)
     below_start, below = _lists(_below(workloads.domain, gates, axes), 2)
+    halfspaces = [gate for gate in gates if isinstance(gate, HalfSpace)]
     return Flat(
         workloads.offsets[:-1],
-        axis_start, *axis.astype(np.int64).T.copy(),
-        along_start, along_list[:, 0].astype(np.int64),
-        term_start, terms[:, 0].astype(np.int64), terms[:, 1].copy(),
-        *_slopes(workloads.domain, [gate for gate in gates if isinstance(gate, HalfSpace)], axes),
-        below_start, below[:, 0].astype(np.int64), below[:, 1].copy(),
-        member_start, member_list[:, 0].astype(np.int64),
-    )  # fmt: skip
+        np.array([number[workload.gate] if workload.gate else -1 for workload in workloads], dtype=np.int64),
+        touched_start,
+        _whole(touched_list[:, 0]),
+        Along(along_start, *(_whole(each) for each in along_list.T)),
+        Axes(axis_start, *(_whole(each) for each in axis.T)),
+        _slopes(workloads.domain, halfspaces, axes),
+        Prefixes(below_start, _whole(below[:, 0]), below[:, 1].copy()),
+        Gates(term_start, _whole(terms[:, 0]), terms[:, 1].copy(), member_start, _whole(member_list[:, 0])),
+    )
+
+
+def flattenable(workload: Workload) -> bool:
+    """Whether a workload is of axes, no two on one column, and a gate: and not of a user's function."""
+    return not workload.asked and len({axis.column for axis in workload.axes}) == len(workload.axes)
 
 
 def _terms(gate: HalfSpace | Prefix) -> list[tuple[float, float]]:
@@ -116,7 +174,7 @@ def _below(domain: Domain, gates: Sequence[Any], axes: Sequence[set[int]]) -> li
 
 def _slopes(
     domain: Domain, halfspaces: Sequence[HalfSpace], axes: Sequence[set[int]]
-) -> tuple[Floats, Floats, Floats, NDArray[np.uint8], NDArray[np.uint8]]:
+) -> HalfSpaces:
     coefficient = np.zeros((len(domain), len(halfspaces)))
     slack = np.zeros(len(halfspaces))
     crossing = np.zeros(coefficient.shape, dtype=np.uint8)
@@ -128,7 +186,11 @@ def _slopes(
             slack[place] += abs(number) * max(1, domain.sizes[int(column)])
             crossing[int(column), place] = column in axes[place]
             sloped[int(column)] = 1
-    return np.array([gate.bias for gate in halfspaces]), _SLACK * slack, coefficient, crossing, sloped
+    return HalfSpaces(np.array([gate.bias for gate in halfspaces]), _SLACK * slack, coefficient, crossing, sloped)
+
+
+def _whole(numbers: Floats) -> Integers:
+    return numbers.astype(np.int64)
 
 
 def _lists(lists: Sequence[Iterable[Any]], width: int = 1) -> tuple[Integers, Floats]:

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.synthesis.genetic.flat import Flat, Floats, Integers
+from sfumato.synthesis.genetic.flat import Axes, Flat, Floats, Gates, HalfSpaces, Integers, Prefixes
 from sfumato.synthesis.genetic.objective import UNIT
 from sfumato.synthesis.genetic.proposals import Proposals
 
@@ -28,236 +28,247 @@ def _compiled(function: Function) -> Function:
 
 
 class State(NamedTuple):
-    """What the search changes.
+    """The best data set, what follows from it, and room for a generation.
 
     Attributes
     ----------
     rows : (n, d)
-        The best data set.
     cells : (n, workloads)
-        The cell of each row within each workload; -1 for none.
+        The cell of each row in each workload, numbered through all of them; -1 for none.
     sums : (n, half-spaces)
         Of coefficient times value, without the bias.
     residuals : (n_cells,)
-    behind : (elite,)
-        Objectives of the elite less that of the best.
-    differing : (elite,)
-        In how many cells each data set of the elite differs from the best.
-    row, column, value : (elite, elite + 1)
-        Those cells.
-    which, entered : (workloads,)
-        Room for the workloads in which a candidate changes cells, and the cells.
-    turned : (half-spaces,)
-        Room for whether a half-space may be entered or left.
-    values : (size,)
-        Room for the candidates of a generation.
+    values, gains : (size,)
+        What the candidates of a generation write, and by how much that moves the objective.
     """
 
     rows: Floats
     cells: NDArray[np.int32]
     sums: Floats
     residuals: Integers
+    values: Floats
+    gains: Integers
+
+
+class Elite(NamedTuple):
+    """The elite, best first, and what its data sets differ in from the best one: `elite.Elite` in arrays.
+
+    Attributes
+    ----------
+    behind : (elite,)
+        Objectives less that of the best.
+    differing : (elite,)
+        In how many cells they differ.
+    row, column, value : (elite, elite + 1)
+        Those cells.
+    """
+
     behind: Integers
     differing: Integers
     row: Integers
     column: Integers
     value: Floats
-    which: Integers
-    entered: Integers
-    turned: NDArray[np.uint8]
-    values: Floats
 
 
 @_compiled
-def search(proposals: Proposals, size: int, sizes: Integers, steps: Integers, flat: Flat, state: State) -> int:
-    """Try proposals, `size` of them a generation; return by how much the objective moved, in units of 1 / UNIT."""
-    moved = 0
-    for start in range(0, len(proposals.row), size):
+def search(proposals: Proposals, sizes: Integers, steps: Integers, flat: Flat, state: State, elite: Elite) -> int:
+    """Try proposals in generations; return by how much the objective moved, in units of 1 / UNIT."""
+    moved, size, start = 0, len(state.values), 0
+    while True:
+        start = _next_success(start, proposals, sizes, steps, flat, state, elite)
+        if start >= len(proposals.row):
+            return moved
         for i in range(size):
-            state.values[i] = _value(start + i, proposals, sizes, steps, state)
-        for i in range(size):
-            row, column, value = proposals.row[start + i], proposals.column[start + i], state.values[i]
-            gain = _gain(row, column, value, flat, state)
-            if gain < state.behind[-1]:
-                _insert(gain, row, column, value, state)
-        if state.behind[0] < 0:
-            moved += state.behind[0]
-            row, column, value = state.row[0, 0], state.column[0, 0], state.value[0, 0]
-            _crown(row, column, state.rows[row, column], state)
-            _apply(row, column, value, flat, state)
-    return moved
+            if state.gains[i] < elite.behind[-1]:
+                _insert(state.gains[i], proposals.row[start + i], proposals.column[start + i], state.values[i], elite)
+        if elite.behind[0] < 0:
+            moved += elite.behind[0]
+            row, column, value = elite.row[0, 0], elite.column[0, 0], elite.value[0, 0]
+            _crown(row, column, state.rows[row, column], elite)
+            state.rows[row, column] = value
+            _follow(row, column, flat, state)
+        start += size
 
 
 @_compiled
-def _value(i: int, proposals: Proposals, sizes: Integers, steps: Integers, state: State) -> float:
-    """What a proposal writes."""
-    source, column, donor = proposals.source[i], proposals.column[i], proposals.donor[i]
-    value = proposals.value[i]
-    if source < 0:
-        return value
-    found = state.rows[donor, column]
-    for k in range(state.differing[source]):
-        if state.row[source, k] == donor and state.column[source, k] == column:
-            found = state.value[source, k]
-    if sizes[column] > 0:
+def _next_success(
+    start: int, proposals: Proposals, sizes: Integers, steps: Integers, flat: Flat, state: State, elite: Elite
+) -> int:
+    """Find the next generation of which a candidate enters the elite; its values and gains are left in the state."""
+    # One long function over plain arrays: nearly all time is spent here, and a call with so many costs more than a gain.
+    rows, cells, sums, residuals, values, gains = state
+    offset, _, _, _, along, axes, halfspaces, prefixes, gates = flat
+    behind, differing, elite_row, elite_column, elite_value = elite
+    size = len(values)
+    for generation in range(start, len(proposals.row), size):
+        enters = False
+        for i in range(size):
+            p = generation + i
+            row, column, value = proposals.row[p], proposals.column[p], proposals.value[p]
+            source, donor = proposals.source[p], proposals.donor[p]
+            if source >= 0:
+                found = rows[donor, column]
+                for k in range(differing[source]):
+                    if elite_row[source, k] == donor and elite_column[source, k] == column:
+                        found = elite_value[source, k]
+                value = _copied(found, value, sizes[column], steps[column])
+            before, gain = rows[row, column], 0
+            if value != before:
+                for k in range(along.start[column], along.start[column + 1]):
+                    w, bins = along.workload[k], along.bins[k]
+                    step = along.stride[k] * (_code(value, bins) - _code(before, bins))
+                    old = cells[row, w]
+                    if step != 0 and old >= 0:  # where a gate is closed it stays so
+                        gain += 2 * (UNIT - residuals[old] + residuals[old + step])
+                if halfspaces.sloped[column]:
+                    for g in range(len(halfspaces.bias)):
+                        above = sums[row, g] - halfspaces.bias[g]
+                        then = above + (value - before) * halfspaces.coefficient[column, g]
+                        near = abs(then) < halfspaces.slack[g]
+                        if (above > 0) != (then > 0) or near or halfspaces.crossing[column, g]:
+                            if near:
+                                then = _sum(g, column, value, rows[row], gates) - halfspaces.bias[g]
+                            gain += _members(
+                                g, then > 0, column, value, rows[row], cells[row], residuals, offset, axes, gates
+                            )
+                for k in range(prefixes.start[column], prefixes.start[column + 1]):
+                    threshold, g = prefixes.threshold[k], prefixes.gate[k]
+                    if threshold == np.inf or (before < threshold) != (value < threshold):
+                        passed = _below(g, column, value, rows[row], gates)
+                        gain += _members(g, passed, column, value, rows[row], cells[row], residuals, offset, axes, gates)
+            values[i], gains[i] = value, gain
+            enters |= gain < behind[-1]
+        if enters:
+            return generation
+    return len(proposals.row)
+
+
+@_compiled
+def _copied(found: float, added: float, size: int, steps: int) -> float:
+    """What a crossover writes: `proposals.copied`."""
+    if size > 0:
         return found
-    found = min(max(found + value, 0.0), 1.0)
-    if steps[column] > 0:
-        return (min(np.floor(found * steps[column]), steps[column] - 1.0) + 0.5) / steps[column]
-    return found
+    number = min(max(found + added, 0.0), 1.0)
+    return (min(np.floor(number * steps), steps - 1.0) + 0.5) / steps if steps > 0 else number
 
 
 @_compiled
-def _gain(row: int, column: int, value: float, flat: Flat, state: State) -> int:
+def _code(value: float, bins: int) -> int:
+    """A category's code, or the bin of a number: `workloads._cut`."""
+    return min(int(value * bins), bins - 1) if bins > 0 else int(value)
+
+
+@_compiled
+def _members(
+    g: int,
+    passed: bool,
+    column: int,
+    value: float,
+    x: Floats,
+    cells: NDArray[np.int32],
+    residuals: Integers,
+    offset: Integers,
+    axes: Axes,
+    gates: Gates,
+) -> int:
+    """By how much the workloads of a gate move the objective."""
     gain = 0
-    for k in range(_changes(row, column, value, flat, state)):
-        w = state.which[k]
-        old, new = state.cells[row, w], state.entered[k]
-        if old >= 0:
-            gain += UNIT - 2 * state.residuals[flat.offset[w] + old]
-        if new >= 0:
-            gain += UNIT + 2 * state.residuals[flat.offset[w] + new]
+    for m in range(gates.shared[g], gates.shared[g + 1]):
+        w = gates.workload[m]
+        old, new = cells[w], offset[w] + _cell(w, column, value, x, axes) if passed else -1
+        if old != new:
+            if old >= 0:
+                gain += UNIT - 2 * residuals[old]
+            if new >= 0:
+                gain += UNIT + 2 * residuals[new]
     return gain
 
 
 @_compiled
-def _changes(row: int, column: int, value: float, flat: Flat, state: State) -> int:
-    """Write the workloads in which the row changes cells, and the cells; return how many."""
-    count = 0
-    if state.rows[row, column] == value:
-        return count
-    for k in range(flat.along_start[column], flat.along_start[column + 1]):
-        w = flat.along[k]
-        old = state.cells[row, w]
-        if old >= 0:  # or else its gate is closed, and stays so
-            new = _cell(w, row, column, value, flat, state)
-            if new != old:
-                state.which[count] = w
-                state.entered[count] = new
-                count += 1
-    if flat.sloped[column]:
-        by = value - state.rows[row, column]
-        for g in range(len(flat.bias)):
-            old_sum = state.sums[row, g]
-            new_sum = old_sum + by * flat.coefficient[column, g]
-            state.turned[g] = (
-                ((old_sum > flat.bias[g]) != (new_sum > flat.bias[g]))
-                | (abs(new_sum - flat.bias[g]) < flat.slack[g])
-                | (flat.crossing[column, g] != 0)
-            )
-        for g in range(len(flat.bias)):
-            if state.turned[g]:
-                count = _members(g, count, row, column, value, flat, state)
-    for k in range(flat.below_start[column], flat.below_start[column + 1]):
-        threshold = flat.below_threshold[k]
-        if threshold == np.inf or (state.rows[row, column] < threshold) != (value < threshold):
-            count = _members(flat.below[k], count, row, column, value, flat, state)
-    return count
-
-
-@_compiled
-def _members(g: int, count: int, row: int, column: int, value: float, flat: Flat, state: State) -> int:
-    """Go on with `_changes` for the workloads of a gate."""
-    passed = _passes(g, row, column, value, flat, state)
-    for m in range(flat.member_start[g], flat.member_start[g + 1]):
-        w = flat.member[m]
-        new = _cell(w, row, column, value, flat, state) if passed else -1
-        if new != state.cells[row, w]:
-            state.which[count] = w
-            state.entered[count] = new
-            count += 1
-    return count
-
-
-@_compiled
-def _cell(w: int, row: int, column: int, value: float, flat: Flat, state: State) -> int:
-    """The cell of the row with the value in the column, if it passes the gate."""
+def _cell(w: int, column: int, value: float, x: Floats, axes: Axes) -> int:
+    """The cell within the workload of a row with the value in the column, if it passes the gate."""
     cell = 0
-    for a in range(flat.axis_start[w], flat.axis_start[w + 1]):
-        c = flat.axis_column[a]
-        at = value if c == column else state.rows[row, c]
-        if flat.axis_binned[a]:
-            code = min(int(at * flat.axis_cells[a]), flat.axis_cells[a] - 1)
-        else:
-            code = int(at)
-        cell = cell * flat.axis_cells[a] + code
+    for a in range(axes.start[w], axes.start[w + 1]):
+        at = value if axes.column[a] == column else x[axes.column[a]]
+        cell = cell * axes.cells[a] + _code(at, axes.cells[a] * axes.binned[a])
     return cell
 
 
 @_compiled
-def _passes(g: int, row: int, column: int, value: float, flat: Flat, state: State) -> bool:
-    """Whether the row with the value in the column passes; sums run in the order of `workloads.passes`."""
-    half = g < len(flat.bias)
+def _sum(g: int, column: int, value: float, x: Floats, gates: Gates) -> float:
+    """The sum of a half-space for a row with the value in the column, in the order of `workloads.passes`."""
     total = 0.0
-    for t in range(flat.term_start[g], flat.term_start[g + 1]):
-        c = flat.term_column[t]
-        at = value if c == column else state.rows[row, c]
-        if half:
-            total += flat.term_number[t] * at
-        elif not at < flat.term_number[t]:
+    for t in range(gates.start[g], gates.start[g + 1]):
+        total += gates.number[t] * (value if gates.column[t] == column else x[gates.column[t]])
+    return total
+
+
+@_compiled
+def _below(g: int, column: int, value: float, x: Floats, gates: Gates) -> bool:
+    """Whether a row with the value in the column passes a prefix."""
+    for t in range(gates.start[g], gates.start[g + 1]):
+        if not (value if gates.column[t] == column else x[gates.column[t]]) < gates.number[t]:
             return False
-    return not half or total > flat.bias[g]
+    return True
 
 
 @_compiled
-def _apply(row: int, column: int, value: float, flat: Flat, state: State) -> None:
-    for k in range(_changes(row, column, value, flat, state)):
-        w = state.which[k]
-        old, new = state.cells[row, w], state.entered[k]
+def _follow(row: int, column: int, flat: Flat, state: State) -> None:
+    """Bring sums, cells and residuals up to date with a row of which a column has changed."""
+    x, cells, residuals = state.rows[row], state.cells[row], state.residuals
+    if flat.halfspaces.sloped[column]:
+        add_up(x, state.sums[row], flat.gates)
+    for t in range(flat.touched_start[column], flat.touched_start[column + 1]):
+        w = flat.touched[t]
+        g, passed = flat.gate[w], True
+        if g >= len(flat.halfspaces.bias):
+            passed = _below(g, column, x[column], x, flat.gates)
+        elif g >= 0:
+            passed = state.sums[row, g] > flat.halfspaces.bias[g]
+        old, new = cells[w], flat.offset[w] + _cell(w, column, x[column], x, flat.axes) if passed else -1
         if old >= 0:
-            state.residuals[flat.offset[w] + old] -= UNIT
+            residuals[old] -= UNIT
         if new >= 0:
-            state.residuals[flat.offset[w] + new] += UNIT
-        state.cells[row, w] = new
-    state.rows[row, column] = value
-    if flat.sloped[column]:
-        add_up(row, flat, state)
+            residuals[new] += UNIT
+        cells[w] = new
 
 
 @_compiled
-def add_up(row: int, flat: Flat, state: State) -> None:
+def add_up(x: Floats, sums: Floats, gates: Gates) -> None:
     """Compute the sums of a row anew, so that rounding does not pile up."""
-    for g in range(len(flat.bias)):
-        total = 0.0
-        for t in range(flat.term_start[g], flat.term_start[g + 1]):
-            total += flat.term_number[t] * state.rows[row, flat.term_column[t]]
-        state.sums[row, g] = total
+    for g in range(len(sums)):
+        sums[g] = _sum(g, 0, x[0], x, gates)
 
 
 @_compiled
-def _insert(gain: int, row: int, column: int, value: float, state: State) -> None:
-    """Let an offspring of the best into the elite, after its equals; the last data set falls out."""
-    place = len(state.behind) - 1
-    while place > 0 and state.behind[place - 1] > gain:
-        _move(place - 1, place, state)
+def _insert(gain: int, row: int, column: int, value: float, elite: Elite) -> None:
+    """Let an offspring of the best in, after its equals; the last data set falls out."""
+    place = len(elite.behind) - 1
+    while place > 0 and elite.behind[place - 1] > gain:
+        elite.behind[place] = elite.behind[place - 1]
+        elite.differing[place] = elite.differing[place - 1]
+        for k in range(elite.differing[place]):
+            elite.row[place, k] = elite.row[place - 1, k]
+            elite.column[place, k] = elite.column[place - 1, k]
+            elite.value[place, k] = elite.value[place - 1, k]
         place -= 1
-    state.behind[place] = gain
-    state.differing[place] = 1
-    state.row[place, 0], state.column[place, 0], state.value[place, 0] = row, column, value
+    elite.behind[place] = gain
+    elite.differing[place] = 1
+    elite.row[place, 0], elite.column[place, 0], elite.value[place, 0] = row, column, value
 
 
 @_compiled
-def _move(source: int, target: int, state: State) -> None:
-    state.behind[target] = state.behind[source]
-    state.differing[target] = state.differing[source]
-    for k in range(state.differing[source]):
-        state.row[target, k] = state.row[source, k]
-        state.column[target, k] = state.column[source, k]
-        state.value[target, k] = state.value[source, k]
-
-
-@_compiled
-def _crown(row: int, column: int, old: float, state: State) -> None:
-    """Make the first of the elite the best, and state the others relative to it: `Elite.crown`."""
-    gain = state.behind[0]
-    for e in range(1, len(state.behind)):
-        state.behind[e] -= gain
+def _crown(row: int, column: int, old: float, elite: Elite) -> None:
+    """Make the first the best, and state the others relative to it: `Elite.crown`."""
+    gain = elite.behind[0]
+    for e in range(1, len(elite.behind)):
+        elite.behind[e] -= gain
+        last = elite.differing[e]
         known = False
-        for k in range(state.differing[e]):
-            known |= state.row[e, k] == row and state.column[e, k] == column
+        for k in range(last):
+            known |= elite.row[e, k] == row and elite.column[e, k] == column
         if not known:
-            last = state.differing[e]
-            state.row[e, last], state.column[e, last], state.value[e, last] = row, column, old
-            state.differing[e] = last + 1
-    state.behind[0] = 0
-    state.differing[0] = 0
+            elite.row[e, last], elite.column[e, last], elite.value[e, last] = row, column, old
+            elite.differing[e] = last + 1
+    elite.behind[0] = 0
+    elite.differing[0] = 0

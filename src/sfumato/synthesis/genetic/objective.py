@@ -8,7 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from sfumato.synthesis.domain import Rows
 from sfumato.synthesis.measuring import Integers, Measurements
+from sfumato.synthesis.workloads import WorkloadSet
 
 #: Targets are rounded to multiples of 1 / UNIT of a row: far below any noise.
 UNIT = 1 << 16
@@ -27,6 +29,12 @@ def residuals(counts: Integers, targets: Integers) -> Integers:
 def squares(residuals: Integers) -> float:
     """Return the objective."""
     return float(np.sum((residuals / UNIT) ** 2))
+
+
+def numbered(workloads: WorkloadSet, rows: Rows) -> Integers:
+    """Return the cell of each row in each workload, numbered through all workloads, -1 for none; in C order."""
+    cells = workloads.cells(rows)
+    return np.ascontiguousarray(np.where(cells >= 0, cells + workloads.offsets[:-1], -1))
 
 
 def gains(old: NDArray[np.int64], new: NDArray[np.int64], residuals: Integers) -> Integers:

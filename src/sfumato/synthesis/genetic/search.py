@@ -14,6 +14,7 @@ import numpy as np
 from sfumato.synthesis.domain import Rows
 from sfumato.synthesis.genetic import kernel
 from sfumato.synthesis.genetic.compiled import Compiled
+from sfumato.synthesis.genetic.flat import flattenable
 from sfumato.synthesis.genetic.objective import UNIT, residuals, squares, targets
 from sfumato.synthesis.genetic.proposals import Proposals, propose, settled
 from sfumato.synthesis.genetic.reference import Reference
@@ -100,5 +101,5 @@ def start(workloads: WorkloadSet, aimed: Integers, rows: Rows, settings: Setting
     """Return the engine that was asked for: compiled if it can be, or else in NumPy."""
     if settings.engine == "reference":
         return Reference(workloads, aimed, rows, settings.elite)
-    compilable = kernel.njit is not None and not any(workload.asked for workload in workloads)
+    compilable = kernel.njit is not None and all(map(flattenable, workloads))
     return (Compiled if compilable else Vectorised)(workloads, aimed, rows, settings.elite)

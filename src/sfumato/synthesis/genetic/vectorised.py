@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sfumato.synthesis.domain import Rows
 from sfumato.synthesis.genetic.elite import Elite
-from sfumato.synthesis.genetic.objective import UNIT, gains, residuals
+from sfumato.synthesis.genetic.objective import UNIT, gains, numbered, residuals
 from sfumato.synthesis.genetic.proposals import Proposals, copied
 from sfumato.synthesis.measuring import Integers
 from sfumato.synthesis.workloads import WorkloadSet
@@ -28,7 +28,7 @@ class Vectorised:
         self.rows = np.ascontiguousarray(rows)
         self.residuals = residuals(workloads.counts(rows), targets)
         self._workloads = workloads
-        self._cells = self._numbered(self.rows)
+        self._cells = numbered(workloads, self.rows)
         self._elite = Elite(elite)
         self._length = _FEWEST
 
@@ -43,11 +43,6 @@ class Vectorised:
             # a block that a change cut short was too long; the next one follows what was used of it
             self._length = min(_MOST, max(_FEWEST, 2 * block.place))
         return moved
-
-    def _numbered(self, rows: Rows) -> NDArray[np.int64]:
-        """The cells of rows, numbered through all workloads; -1 for none."""
-        cells = self._workloads.cells(rows)
-        return np.ascontiguousarray(np.where(cells >= 0, cells + self._workloads.offsets[:-1], -1))
 
     def _values(self, asked: Proposals) -> NDArray[np.float64]:
         domain = self._workloads.domain
@@ -65,7 +60,7 @@ class _Block:
         self.values = search._values(asked)
         changed = search.rows[asked.row]
         changed[np.arange(self.stop), asked.column] = self.values
-        self.cells = search._numbered(changed)
+        self.cells = numbered(search._workloads, changed)
         self.donors = np.where(asked.source >= 0, asked.donor, -1)
         self.elite_is_new = False
 
@@ -104,7 +99,7 @@ class _Block:
         search = self.search
         gain, row, column, value = search._elite.crown(search.rows)
         search.rows[row, column] = value
-        new = search._numbered(search.rows[[row]])[0]
+        new = numbered(search._workloads, search.rows[[row]])[0]
         old = search._cells[row]
         moved = new != old
         search.residuals[old[moved & (old >= 0)]] -= UNIT
