@@ -172,9 +172,7 @@ def _below(domain: Domain, gates: Sequence[Any], axes: Sequence[set[int]]) -> li
     return below
 
 
-def _slopes(
-    domain: Domain, halfspaces: Sequence[HalfSpace], axes: Sequence[set[int]]
-) -> HalfSpaces:
+def _slopes(domain: Domain, halfspaces: Sequence[HalfSpace], axes: Sequence[set[int]]) -> HalfSpaces:
     coefficient = np.zeros((len(domain), len(halfspaces)))
     slack = np.zeros(len(halfspaces))
     crossing = np.zeros(coefficient.shape, dtype=np.uint8)

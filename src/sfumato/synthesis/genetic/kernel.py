@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.synthesis.genetic.flat import Axes, Flat, Floats, Gates, HalfSpaces, Integers, Prefixes
+from sfumato.synthesis.genetic.flat import Axes, Flat, Floats, Gates, Integers
 from sfumato.synthesis.genetic.objective import UNIT
 from sfumato.synthesis.genetic.proposals import Proposals
 
@@ -135,7 +135,9 @@ def _next_success(
                     threshold, g = prefixes.threshold[k], prefixes.gate[k]
                     if threshold == np.inf or (before < threshold) != (value < threshold):
                         passed = _below(g, column, value, rows[row], gates)
-                        gain += _members(g, passed, column, value, rows[row], cells[row], residuals, offset, axes, gates)
+                        gain += _members(
+                            g, passed, column, value, rows[row], cells[row], residuals, offset, axes, gates
+                        )
             values[i], gains[i] = value, gain
             enters |= gain < behind[-1]
         if enters:
