@@ -128,7 +128,7 @@ def rows(points: list[Point]) -> Iterator[Row]:
         epsilon = "no noise" if point.epsilon == NO_NOISE else f"ε = {point.epsilon:g}"
         found = {**point.secrets, **point.members}
         yield Row(
-            f"fair, n = {point.n}, {epsilon}: mean error of three-way marginals; share of secrets read; of members told",
+            f"fair, n = {point.n}, {epsilon}: mean error of three-way marginals; secrets read; members told",
             f"at most {point.ceiling:.3f} by the claim",
             f"error {point.error:.4f}; secrets: {_said(point.secrets)}; members: {_said(point.members)}",
             all(each.interval(0.9999)[0] <= point.ceiling for each in found.values()),

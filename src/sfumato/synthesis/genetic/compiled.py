@@ -24,13 +24,14 @@ class Compiled:
         self._state = kernel.State(
             rows=np.array(rows, order="C"),
             cells=numbered(workloads, rows).astype(np.int32),
-            sums=np.zeros((len(rows), len(self._flat.halfspaces.bias))),
+            above=np.zeros((len(rows), len(self._flat.halfspaces.bias))),
             residuals=residuals(workloads.counts(rows), targets),
             values=np.zeros(0),
             gains=np.zeros(0, dtype=np.int64),
+            turned=np.zeros(len(self._flat.gates.start) - 1, dtype=np.uint8),
         )
-        for x, sums in zip(self._state.rows, self._state.sums, strict=True):
-            kernel.add_up(x, sums, self._flat.gates)
+        for x, above in zip(self._state.rows, self._state.above, strict=True):
+            kernel.add_up(x, above, self._flat.halfspaces, self._flat.gates)
         shape = (elite, elite + 1)
         self._elite = kernel.Elite(
             behind=np.zeros(elite, dtype=np.int64),

@@ -26,14 +26,21 @@ Acceptance = Literal["first_improvement", "best_of_population"]
 Engine = Literal["incremental", "reference"]
 
 
+#: A window that gains less ends the search of a round that others follow: what comes next is chosen from a rough fit.
+_ROUGH = 1e-2
+
+
 class GeneticSynthesizer(Synthesizer):
-    __doc__ = """Private rows by a genetic algorithm.
+    __doc__ = (
+        """Private rows by a genetic algorithm.
 
     Each candidate changes one cell of one row: to a random value of its column (`mutate`), or to that of a random row
     of one of the best data sets so far (`cross`, with normal noise on numbers, as in the code of the paper). The
     objective is the sum of squared gaps to the noisy answers.
 
-""" + str(Synthesizer.__doc__).split("\n", 2)[2]
+"""
+        + str(Synthesizer.__doc__).split("\n", 2)[2]
+    )
 
     def __init__(
         self,
@@ -84,16 +91,17 @@ class GeneticSynthesizer(Synthesizer):
         self.acceptance = acceptance
         self.engine = engine
 
-    def fit(self, frame: pd.DataFrame, domain: Domain) -> Self:
+    def fit(self, frame: pd.DataFrame, domain: Domain) -> Self:  # noqa: D102
         self.objectives_: list[list[float]] = []
         return super().fit(frame, domain)
 
     def _search(self, found: Measurements, rows: Rows, random: np.random.Generator) -> Rows:
+        last = len(found.which) >= self._planned
         settings = Settings(
             sizes=dict(zip(self.operators, self.population, strict=True)),
             elite=self.elite,
             max_generations=self.max_generations,
-            tolerance=self.tolerance,
+            tolerance=self.tolerance if last else max(self.tolerance, _ROUGH),
             one_by_one=self.acceptance == "first_improvement",
             engine=self.engine,
         )
@@ -119,6 +127,10 @@ class GeneticSynthesizer(Synthesizer):
         for name, choices in (("acceptance", get_args(Acceptance)), ("engine", get_args(Engine))):
             if getattr(self, name) not in choices:
                 raise InvalidData(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
+        self._planned = len(workloads)
+        if self.strategy != "oneshot":
+            first = sum(w.family == workloads[0].family for w in workloads) if self.strategy == "hybrid" else 0
+            self._planned = first + self.rounds * self.per_round
 
 
 def _whole(value: Any) -> bool:

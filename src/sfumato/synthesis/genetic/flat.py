@@ -21,12 +21,15 @@ _SLACK = 1e-12  # of the size of a sum: far above what rounding can do to it
 
 
 class Axes(NamedTuple):
-    """The axes of each workload: those of workload w lie from start[w] to start[w + 1]."""
+    """The axes of each workload: those of workload w lie from start[w] to start[w + 1].
+
+    A number is cut into `bins`, 0 for a category.
+    """
 
     start: Integers
     column: Integers
     cells: Integers
-    binned: Integers
+    bins: Integers
 
 
 class Along(NamedTuple):
@@ -133,7 +136,7 @@ def flatten(workloads: WorkloadSet) -> Flat:
     # which columns the workloads of a gate have axes on
     axes = [{axis.column for place in each for axis in workloads[place].axes} for each in members]
     touched_start, touched_list = _lists(touched)
-    axis_start, axis = _lists([workload.axes for workload in workloads], 3)
+    axis_start, axis = _lists([[(a.column, a.cells, a.cells * a.binned) for a in w.axes] for w in workloads], 3)
     along_start, along_list = _lists(along, 3)
     member_start, member_list = _lists(members)
     term_start, terms = _lists([_terms(gate) for gate in gates], 2)
@@ -172,7 +175,9 @@ def _below(domain: Domain, gates: Sequence[Any], axes: Sequence[set[int]]) -> li
     return below
 
 
-def _slopes(domain: Domain, halfspaces: Sequence[HalfSpace], axes: Sequence[set[int]]) -> HalfSpaces:
+def _slopes(
+    domain: Domain, halfspaces: Sequence[HalfSpace], axes: Sequence[set[int]]
+) -> HalfSpaces:
     coefficient = np.zeros((len(domain), len(halfspaces)))
     slack = np.zeros(len(halfspaces))
     crossing = np.zeros(coefficient.shape, dtype=np.uint8)

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.synthesis.genetic.flat import Axes, Flat, Floats, Gates, Integers
+from sfumato.synthesis.genetic.flat import Axes, Flat, Floats, Gates, HalfSpaces, Integers, Prefixes
 from sfumato.synthesis.genetic.objective import UNIT
 from sfumato.synthesis.genetic.proposals import Proposals
 
@@ -27,6 +27,10 @@ def _compiled(function: Function) -> Function:
     return function if njit is None else cast(Function, njit(cache=True, nogil=True)(function))
 
 
+#: What a change of a row does to a gate.
+_SAME, _PASSES, _FAILS, _UNSURE = 0, 1, 2, 3
+
+
 class State(NamedTuple):
     """The best data set, what follows from it, and room for a generation.
 
@@ -35,19 +39,22 @@ class State(NamedTuple):
     rows : (n, d)
     cells : (n, workloads)
         The cell of each row in each workload, numbered through all of them; -1 for none.
-    sums : (n, half-spaces)
-        Of coefficient times value, without the bias.
+    above : (n, half-spaces)
+        The sum of coefficient times value, less the bias.
     residuals : (n_cells,)
     values, gains : (size,)
         What the candidates of a generation write, and by how much that moves the objective.
+    turned : (gates,)
+        What a candidate does to each gate.
     """
 
     rows: Floats
     cells: NDArray[np.int32]
-    sums: Floats
+    above: Floats
     residuals: Integers
     values: Floats
     gains: Integers
+    turned: NDArray[np.uint8]
 
 
 class Elite(NamedTuple):
@@ -96,8 +103,10 @@ def _next_success(
 ) -> int:
     """Find the next generation of which a candidate enters the elite; its values and gains are left in the state."""
     # One long function over plain arrays: nearly all time is spent here, and a call with so many costs more than a gain.
-    rows, cells, sums, residuals, values, gains = state
+    rows, cells, above, residuals, values, gains, turned = state
     offset, _, _, _, along, axes, halfspaces, prefixes, gates = flat
+    axis_start, axis_column, axis_cells, axis_bins = axes
+    shared, member, gated = gates.shared, gates.workload, len(turned)
     behind, differing, elite_row, elite_column, elite_value = elite
     size = len(values)
     for generation in range(start, len(proposals.row), size):
@@ -120,24 +129,30 @@ def _next_success(
                     old = cells[row, w]
                     if step != 0 and old >= 0:  # where a gate is closed it stays so
                         gain += 2 * (UNIT - residuals[old] + residuals[old + step])
-                if halfspaces.sloped[column]:
-                    for g in range(len(halfspaces.bias)):
-                        above = sums[row, g] - halfspaces.bias[g]
-                        then = above + (value - before) * halfspaces.coefficient[column, g]
-                        near = abs(then) < halfspaces.slack[g]
-                        if (above > 0) != (then > 0) or near or halfspaces.crossing[column, g]:
-                            if near:
-                                then = _sum(g, column, value, rows[row], gates) - halfspaces.bias[g]
-                            gain += _members(
-                                g, then > 0, column, value, rows[row], cells[row], residuals, offset, axes, gates
-                            )
-                for k in range(prefixes.start[column], prefixes.start[column + 1]):
-                    threshold, g = prefixes.threshold[k], prefixes.gate[k]
-                    if threshold == np.inf or (before < threshold) != (value < threshold):
-                        passed = _below(g, column, value, rows[row], gates)
-                        gain += _members(
-                            g, passed, column, value, rows[row], cells[row], residuals, offset, axes, gates
-                        )
+                if gated:
+                    _turn(column, before, value, above[row], halfspaces, prefixes, turned)
+                    for g in range(gated):
+                        if turned[g] == _SAME:
+                            continue
+                        if turned[g] == _UNSURE:
+                            passed = _passes(g, column, value, rows[row], halfspaces, gates)
+                        else:
+                            passed = turned[g] == _PASSES
+                        for m in range(shared[g], shared[g + 1]):
+                            w = member[m]
+                            old, new = cells[row, w], -1
+                            if passed:
+                                new = 0
+                                for a in range(axis_start[w], axis_start[w + 1]):
+                                    c = axis_column[a]
+                                    code = _code(value if c == column else rows[row, c], axis_bins[a])
+                                    new = new * axis_cells[a] + code
+                                new += offset[w]
+                            if old != new:
+                                if old >= 0:
+                                    gain += UNIT - 2 * residuals[old]
+                                if new >= 0:
+                                    gain += UNIT + 2 * residuals[new]
             values[i], gains[i] = value, gain
             enters |= gain < behind[-1]
         if enters:
@@ -161,53 +176,54 @@ def _code(value: float, bins: int) -> int:
 
 
 @_compiled
-def _members(
-    g: int,
-    passed: bool,
-    column: int,
-    value: float,
-    x: Floats,
-    cells: NDArray[np.int32],
-    residuals: Integers,
-    offset: Integers,
-    axes: Axes,
-    gates: Gates,
-) -> int:
-    """By how much the workloads of a gate move the objective."""
-    gain = 0
-    for m in range(gates.shared[g], gates.shared[g + 1]):
-        w = gates.workload[m]
-        old, new = cells[w], offset[w] + _cell(w, column, value, x, axes) if passed else -1
-        if old != new:
-            if old >= 0:
-                gain += UNIT - 2 * residuals[old]
-            if new >= 0:
-                gain += UNIT + 2 * residuals[new]
-    return gain
-
-
-@_compiled
 def _cell(w: int, column: int, value: float, x: Floats, axes: Axes) -> int:
     """The cell within the workload of a row with the value in the column, if it passes the gate."""
     cell = 0
     for a in range(axes.start[w], axes.start[w + 1]):
         at = value if axes.column[a] == column else x[axes.column[a]]
-        cell = cell * axes.cells[a] + _code(at, axes.cells[a] * axes.binned[a])
+        cell = cell * axes.cells[a] + _code(at, axes.bins[a])
     return cell
 
 
 @_compiled
-def _sum(g: int, column: int, value: float, x: Floats, gates: Gates) -> float:
-    """The sum of a half-space for a row with the value in the column, in the order of `workloads.passes`."""
-    total = 0.0
-    for t in range(gates.start[g], gates.start[g + 1]):
-        total += gates.number[t] * (value if gates.column[t] == column else x[gates.column[t]])
-    return total
+def _turn(
+    column: int,
+    before: float,
+    value: float,
+    above: Floats,
+    halfspaces: HalfSpaces,
+    prefixes: Prefixes,
+    turned: NDArray[np.uint8],
+) -> None:
+    """Tell which gates a row may enter or leave. The first loop has no branch, so that it runs on vectors."""
+    turned[:] = _SAME
+    if halfspaces.sloped[column]:
+        coefficient, slack, crossing = halfspaces.coefficient[column], halfspaces.slack, halfspaces.crossing[column]
+        by = value - before
+        for g in range(len(above)):
+            then = above[g] + by * coefficient[g]
+            new = ((above[g] > 0) != (then > 0)) | crossing[g]
+            turned[g] = _UNSURE if abs(then) < slack[g] else new * (_PASSES if then > 0 else _FAILS)
+    for k in range(prefixes.start[column], prefixes.start[column + 1]):
+        threshold = prefixes.threshold[k]
+        if threshold == np.inf or (before < threshold) != (value < threshold):
+            turned[prefixes.gate[k]] = _UNSURE
 
 
 @_compiled
-def _below(g: int, column: int, value: float, x: Floats, gates: Gates) -> bool:
-    """Whether a row with the value in the column passes a prefix."""
+def _above(g: int, column: int, value: float, x: Floats, halfspaces: HalfSpaces, gates: Gates) -> float:
+    """By how much a row with the value in the column passes a half-space; its sign is that of `workloads.passes`."""
+    total = 0.0
+    for t in range(gates.start[g], gates.start[g + 1]):
+        total += gates.number[t] * (value if gates.column[t] == column else x[gates.column[t]])
+    return total - halfspaces.bias[g]
+
+
+@_compiled
+def _passes(g: int, column: int, value: float, x: Floats, halfspaces: HalfSpaces, gates: Gates) -> bool:
+    """Whether a row with the value in the column passes a gate."""
+    if g < len(halfspaces.bias):
+        return _above(g, column, value, x, halfspaces, gates) > 0
     for t in range(gates.start[g], gates.start[g + 1]):
         if not (value if gates.column[t] == column else x[gates.column[t]]) < gates.number[t]:
             return False
@@ -219,14 +235,14 @@ def _follow(row: int, column: int, flat: Flat, state: State) -> None:
     """Bring sums, cells and residuals up to date with a row of which a column has changed."""
     x, cells, residuals = state.rows[row], state.cells[row], state.residuals
     if flat.halfspaces.sloped[column]:
-        add_up(x, state.sums[row], flat.gates)
+        add_up(x, state.above[row], flat.halfspaces, flat.gates)
     for t in range(flat.touched_start[column], flat.touched_start[column + 1]):
         w = flat.touched[t]
         g, passed = flat.gate[w], True
         if g >= len(flat.halfspaces.bias):
-            passed = _below(g, column, x[column], x, flat.gates)
+            passed = _passes(g, column, x[column], x, flat.halfspaces, flat.gates)
         elif g >= 0:
-            passed = state.sums[row, g] > flat.halfspaces.bias[g]
+            passed = state.above[row, g] > 0
         old, new = cells[w], flat.offset[w] + _cell(w, column, x[column], x, flat.axes) if passed else -1
         if old >= 0:
             residuals[old] -= UNIT
@@ -236,10 +252,10 @@ def _follow(row: int, column: int, flat: Flat, state: State) -> None:
 
 
 @_compiled
-def add_up(x: Floats, sums: Floats, gates: Gates) -> None:
+def add_up(x: Floats, above: Floats, halfspaces: HalfSpaces, gates: Gates) -> None:
     """Compute the sums of a row anew, so that rounding does not pile up."""
-    for g in range(len(sums)):
-        sums[g] = _sum(g, 0, x[0], x, gates)
+    for g in range(len(above)):
+        above[g] = _above(g, 0, x[0], x, halfspaces, gates)
 
 
 @_compiled

@@ -90,7 +90,9 @@ def _cross(random: np.random.Generator, domain: Domain, n: int, shape: tuple[int
 _OPERATORS = {"mutate": _mutate, "cross": _cross}
 
 
-def _uniform(fractions: NDArray[np.float64], sizes: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
+def _uniform(
+    fractions: NDArray[np.float64], sizes: NDArray[np.int64], steps: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """Turn uniform numbers of [0, 1) into categories, whole numbers or numbers, each uniform in its column."""
     categories = np.minimum(np.floor(fractions * sizes), sizes - 1)
     return np.where(sizes > 0, categories, whole(fractions, steps))
