@@ -21,7 +21,7 @@ from sfumato.privacy.bounds import ZCDP, ApproxDP
 from sfumato.privacy.budget import largest_rho
 from sfumato.privacy.claim import Claim
 from sfumato.studies.study import Row, Scale
-from sfumato.synthesis import Column, Domain, GeneticSynthesizer, marginals, query_error
+from sfumato.synthesis import Column, Domain, GeneticSynthesizer, marginals
 
 SECRET = "affair"
 DELTA = 1e-6
@@ -103,7 +103,8 @@ def measure(scale: Scale, seed: int) -> list[Point]:
 def _point(frame: pd.DataFrame, domain: Domain, epsilon: float, n: int, repetitions: int, seed: int) -> Point:
     generator = Published(domain, epsilon, seed)
     sample = frame.sample(n, random_state=seed).reset_index(drop=True)
-    error = query_error(sample, generator.fit(sample).sample(_ROWS), marginals(domain, 3))
+    queries = marginals(domain, 3)
+    true, made = (queries.counts(domain.encode(each)) for each in (sample, generator.fit(sample).sample(_ROWS)))
     attribute = AttributeGame(
         generator, frame, SECRET, n=n, rows=_ROWS, repetitions=repetitions, mode="all_bits", random_state=seed
     )
@@ -115,7 +116,7 @@ def _point(frame: pd.DataFrame, domain: Domain, epsilon: float, n: int, repetiti
     return Point(
         epsilon,
         n,
-        float(error["mean_error"].mean()),
+        float(np.abs(true / n - made / _ROWS).mean()),
         attribute.run({"linear": ReconstructionAttack(3), "forest": InferenceForest()}).outcomes,
         membership.run({"marginals": marginal_score(3), "nearest": nearest_score}),
         ceiling,
