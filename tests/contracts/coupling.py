@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from sfumato.privacy import noise
+from sfumato.privacy import noise, unary
 from sfumato.privacy.entropy import Entropy
 from sfumato.privacy.release import PrepaidNoise, Release
 
@@ -31,7 +31,7 @@ class Draw:
             return gap.sum() / float(self.declared["l1_sensitivity"])
         if self.kind == "discrete_gaussian":
             return np.sqrt((gap**2).sum()) / float(self.declared["l2_sensitivity"])
-        if self.kind == "randomized_response":  # one unit owns one entry, whatever it changes to
+        if self.kind in ("randomized_response", "unary_encoding"):  # one unit owns one entry, whatever it changes to
             return float((gap > 0).sum())
         if self.kind == "bernoulli":  # it hides nothing
             return 0.0
@@ -70,11 +70,15 @@ def _record(run, data, rng, forced=None):
     def noisy(values):
         return values.astype(np.int64) + rng.integers(-3, 4, values.shape)
 
+    def bits(values):  # of at most 8 categories, packed
+        return rng.integers(0, 256, (len(values), 1), np.uint8)
+
     with pytest.MonkeyPatch.context() as patch:
         for scope in (Release, PrepaidNoise):
             patch.setattr(scope, "discrete_laplace", recording("discrete_laplace", noisy))
             patch.setattr(scope, "discrete_gaussian", recording("discrete_gaussian", noisy))
         patch.setattr(Release, "randomized_response", recording("randomized_response", lambda values: values))
+        patch.setattr(Release, "unary_encoding", recording("unary_encoding", bits))
         patch.setattr(Release, "choose", choose)
         coins = recording("bernoulli", lambda nothing: rng.random(nothing.shape) < 0.5)
         patch.setattr(PrepaidNoise, "bernoulli", lambda self, p, size: coins(self, np.zeros(size), p=p))
@@ -85,7 +89,7 @@ def _record(run, data, rng, forced=None):
 @contextlib.contextmanager
 def captured(into):
     """Append what each draw of a release lets out: all that anybody outside can compute from."""
-    names = ("discrete_laplace", "discrete_gaussian", "randomized_response", "choose")
+    names = ("discrete_laplace", "discrete_gaussian", "randomized_response", "unary_encoding", "choose")
     with pytest.MonkeyPatch.context() as patch:
         for scope, name in [(Release, name) for name in names] + [(PrepaidNoise, name) for name in names[:2]]:
 
@@ -102,7 +106,7 @@ def captured(into):
 def less_noise(factor=2):
     """All noise at a fraction of its scale; choices at that multiple of their ε."""
     laplace, gaussian, choice = noise.discrete_laplace, noise.discrete_gaussian, noise.exponential_choice
-    response = noise.randomized_response
+    response, encoding = noise.randomized_response, unary.unary_encoding
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(noise, "discrete_laplace", lambda scale, size, entropy: laplace(scale / factor, size, entropy))
         patch.setattr(
@@ -112,6 +116,11 @@ def less_noise(factor=2):
             noise,
             "randomized_response",
             lambda categories, k, epsilon, entropy: response(categories, k, factor * epsilon, entropy),
+        )
+        patch.setattr(
+            unary,
+            "unary_encoding",
+            lambda categories, k, epsilon, entropy: encoding(categories, k, factor * epsilon, entropy),
         )
         patch.setattr(
             noise,

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sfumato.errors import ClaimViolated, InvalidClaim, InvalidData
 from sfumato.privacy import ledger as ledgers
-from sfumato.privacy import noise
+from sfumato.privacy import noise, unary
 from sfumato.privacy.accounting import Cost, cost_of
 from sfumato.privacy.bounds import FormalBound
 from sfumato.privacy.claim import Claim
@@ -259,6 +259,39 @@ class Release:
         _positive("epsilon", epsilon)
         event = dp_event.DiscreteLaplaceDpEvent(float(epsilon), 1)
         return self._draw(event, lambda e: noise.randomized_response(integers, k, epsilon, e))
+
+    def unary_encoding(self, categories: ArrayLike, *, k: int, epsilon: float) -> NDArray[np.uint8]:
+        """Report k bits a person: that of their category 1 with probability 1/2, others with 1/(e^epsilon + 1).
+
+        One unit owns one entry. Replacing its category by another changes the laws of two bits, a report's probability
+        by factors of at most (1/2) / (1/(e^epsilon + 1)) and (e^epsilon/(e^epsilon + 1)) / (1/2): e^epsilon together.
+        Replacing it by -1, which has no bit of its own, changes it by one of the two factors.
+
+        Parameters
+        ----------
+        categories : array_like of int, shape (n,)
+            In -1 .. k-1; -1 is none of them.
+        k : int
+            Number of categories.
+        epsilon : float
+            Positive.
+
+        Returns
+        -------
+        ndarray of uint8, shape (n, ceil(k / 8))
+            The bits as `numpy.packbits` packs them.
+
+        Raises
+        ------
+        InvalidClaim
+            Under add-remove neighbours: the number of reports is public, so only "replace-one" can hold.
+        """
+        if self.claim.neighbours != "replace-one":
+            raise InvalidClaim('unary encoding shows who answered: claim neighbours="replace-one"')
+        integers = _integers(categories)
+        _positive("epsilon", epsilon)
+        event = dp_event.DiscreteLaplaceDpEvent(float(epsilon), 1)
+        return self._draw(event, lambda e: unary.unary_encoding(integers, k, epsilon, e))
 
     def choose(self, scores: ArrayLike, *, sensitivity: float, epsilon: float, copies: ArrayLike | None = None) -> int:
         """Choose a candidate with probability proportional to exp(epsilon · score / (2 · sensitivity)).

@@ -8,6 +8,7 @@ from sfumato.studies.aggregate_responses import STUDY as AGGREGATE_RESPONSES
 from sfumato.studies.bayesian_audit import STUDY as BAYESIAN_AUDIT
 from sfumato.studies.dp_kaplan_meier import STUDY as DP_KAPLAN_MEIER
 from sfumato.studies.error_feedback import STUDY as ERROR_FEEDBACK
+from sfumato.studies.heavy_hitters import STUDY as HEAVY_HITTERS
 from sfumato.studies.linear_reconstruction import STUDY as LINEAR_RECONSTRUCTION
 from sfumato.studies.robust_private import STUDY as ROBUST_PRIVATE
 from sfumato.studies.sequential import STUDY as SEQUENTIAL
@@ -23,6 +24,7 @@ _STUDIES = (
     LINEAR_RECONSTRUCTION,
     ROBUST_PRIVATE,
     SUBJECT_MEMBERSHIP,
+    HEAVY_HITTERS,
     ERROR_FEEDBACK,
     BAYESIAN_AUDIT,
     ADAPTIVE,

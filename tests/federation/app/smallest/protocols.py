@@ -5,6 +5,7 @@ The first one runs in two rounds and without noise: the deployment test kills th
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from sfumato.federation.heavy_hitters import FederatedHeavyHitters
 from sfumato.federation.secure_sum import Contribution, SecureSum
 from sfumato.statistics.survival import DPKaplanMeier, FederatedKaplanMeier
 
@@ -18,6 +19,8 @@ PROTOCOLS = [
     Counting(rounds=1),
     FederatedKaplanMeier(DPKaplanMeier(epsilon=1.0, horizon=10, n_bins=3)),
     SecureSum(ROSTER, length=2, bound=100),
+    # Sums of reports are simulated: the silos' accounts are about people added or removed, and a report's claim is not.
+    FederatedHeavyHitters(1, 2.0, bits=4, levels=2, simulate="aggregate", random_state=0).protocol(),
 ]
 
 
@@ -27,6 +30,7 @@ def data_of(name, silo):
         "counting": [silo + 1, 10 * silo],
         "kaplan-meier": ([1.0 + silo, 4.0, 8.0], [1, 0, 1]),
         "secure-sum": Contribution(silo, [silo + 1, -10 * silo], SIGNING_KEYS[silo]),
+        "heavy-hitters": [3] * 60 + [silo + 4] * 40,
     }[name]
 
 
