@@ -206,7 +206,9 @@ def _turn(
             turned[g] = _UNSURE if abs(then) < slack[g] else new * (_PASSES if then > 0 else _FAILS)
     for k in range(prefixes.start[column], prefixes.start[column + 1]):
         threshold = prefixes.threshold[k]
-        if threshold == np.inf or (before < threshold) != (value < threshold):
+        if value >= threshold:
+            turned[prefixes.gate[k]] = _FAILS if before < threshold else _SAME
+        elif before >= threshold or threshold == np.inf:
             turned[prefixes.gate[k]] = _UNSURE
 
 
