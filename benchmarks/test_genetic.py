@@ -24,12 +24,30 @@ from sfumato.synthesis.genetic.reference import Reference
 from sfumato.synthesis.genetic.vectorised import Vectorised
 
 OFFICIAL, PEER = 55.0, "SFUMATO_GENETIC_PEER"
-PAIRS = (
-    "age weeks_worked worker_class education enrolled marital industry major_occupation race hispanic_origin sex "
-    "union_member unemployment_reason employment tax_filer household_summary household self_born citizenship "
-    "employer_size income"
-).split()
-NUMBERS = "age wage_per_hour capital_gains capital_losses dividends employer_size weeks_worked".split()
+PAIRS = [
+    "age",
+    "weeks_worked",
+    "worker_class",
+    "education",
+    "enrolled",
+    "marital",
+    "industry",
+    "major_occupation",
+    "race",
+    "hispanic_origin",
+    "sex",
+    "union_member",
+    "unemployment_reason",
+    "employment",
+    "tax_filer",
+    "household_summary",
+    "household",
+    "self_born",
+    "citizenship",
+    "employer_size",
+    "income",
+]
+NUMBERS = ["age", "wage_per_hour", "capital_gains", "capital_losses", "dividends", "employer_size", "weeks_worked"]
 CENSUS = pytest.mark.skipif(not cache_path().is_file(), reason="needs `python -m sfumato.data.census_income` once")
 
 
@@ -54,7 +72,9 @@ def peer_rate():
 
 @pytest.mark.parametrize("stage", ["from random rows", "near the optimum"])
 def test_generations_per_second(stage, capsys):
-    domain = Domain(tuple(Column.categorical(str(j), range(size)) for j, size in enumerate([6, 8, 10, 12, 14, 16, 18, 20])))
+    domain = Domain(
+        tuple(Column.categorical(str(j), range(size)) for j, size in enumerate([6, 8, 10, 12, 14, 16, 18, 20]))
+    )
     workloads = marginals(domain, 2)
     random = np.random.default_rng(0)
     real = domain.draw(5000, random)
@@ -62,13 +82,13 @@ def test_generations_per_second(stage, capsys):
     aimed = workloads.counts(real) * UNIT * 2000 // 5000
     rows, sizes = domain.draw(2000, random), {"mutate": 25, "cross": 25}
     if stage == "near the optimum":
-        warm = (Compiled if kernel.njit else Vectorised)(workloads, aimed, rows, 5)
+        warm = (Compiled if kernel.COMPILED else Vectorised)(workloads, aimed, rows, 5)
         warm.run(propose(random, domain, 2000, 20_000, sizes, 5), 1)
         rows = warm.rows
     rates = {}
     for engine, generations in ((Reference, 5), (Vectorised, 500), (Compiled, 20_000)):
         if engine is Compiled:
-            if not kernel.njit:
+            if not kernel.COMPILED:
                 continue
             Compiled(workloads, aimed, rows, 5).run(propose(random, domain, 2000, 1, sizes, 5), 50)  # compiles
         search = engine(workloads, aimed, rows, 5)
@@ -88,8 +108,8 @@ def test_generations_per_second(stage, capsys):
 @pytest.mark.parametrize("epsilon", [1.0, 0.07])
 def test_all_pairs_of_census_columns(engine, epsilon, capsys, monkeypatch):
     if engine == "NumPy":
-        monkeypatch.setattr(kernel, "njit", None)
-    elif kernel.njit is None:
+        monkeypatch.setattr(kernel, "COMPILED", False)
+    elif not kernel.COMPILED:
         pytest.skip("needs numba")
     frame, domain = census(PAIRS, {"age", "weeks_worked"})
     report(engine, epsilon, frame, domain, marginals(domain, 2, resolutions=(32,)), capsys)
@@ -99,7 +119,7 @@ def test_all_pairs_of_census_columns(engine, epsilon, capsys, monkeypatch):
 @pytest.mark.parametrize("family", [halfspaces, prefixes])
 @pytest.mark.parametrize("epsilon", [1.0, 0.07])
 def test_random_half_spaces_and_prefixes_of_census_numbers(family, epsilon, capsys):
-    if kernel.njit is None:
+    if not kernel.COMPILED:
         pytest.skip("needs numba")
     frame, domain = census([*NUMBERS, "sex", "income"], set(NUMBERS))
     workloads = family(domain, 2000, random_state=0)
@@ -127,5 +147,8 @@ def report(engine, epsilon, frame, domain, workloads, capsys, **settings):
     gaps |= {name: np.abs(workloads.counts(rows) / 2000 - answers) for name, rows in others.items()}
     said = ", ".join(f"{name} max {gap.max():.4f} mean {gap.mean():.5f}" for name, gap in gaps.items())
     with capsys.disabled():
-        print(f"\n{workloads[0].family}, {len(workloads):,} workloads, {workloads.n_cells:,} queries, ε = {epsilon:g}, ", end="")
+        print(
+            f"\n{workloads[0].family}, {len(workloads):,} workloads, {workloads.n_cells:,} queries, ε = {epsilon:g}, ",
+            end="",
+        )
         print(f"{engine}: {wall:.1f} s ({cpu:.1f} CPU s); {said}")

@@ -34,7 +34,14 @@ FEWER = FIRST[1:]
 
 def fit(data, workload, **settings):
     model = GeneticSynthesizer(
-        None, rho=2.0, workload=workload, n_synthetic=10, population=(2, 2), max_generations=1, random_state=0, **settings
+        None,
+        rho=2.0,
+        workload=workload,
+        n_synthetic=10,
+        population=(2, 2),
+        max_generations=1,
+        random_state=0,
+        **settings,
     )
     return model.fit(pd.DataFrame(data, columns=["a", "b"]), DOMAIN)
 
@@ -100,10 +107,10 @@ def entry(name, outputs, workload, pairs, worst, trials, bug, **settings):
 
 
 CONTRACTS = [
-    entry("oneshot", copies, SINGLES, replaced, (FIRST, SECOND), 30_000, 2),
-    entry("add-remove", copies, SINGLES, removed, (FIRST, FEWER), 30_000, 2, neighbours="add-remove", delta=1e-6),
-    entry("adaptive", repeated, SINGLES, replaced, (FIRST, SECOND), 500, 6, strategy="adaptive", **ROUNDS),
-    entry("hybrid", repeated, FAMILIES, replaced, (FIRST, SECOND), 500, 6, strategy="hybrid", **ROUNDS),
+    entry("oneshot", copies, SINGLES, replaced, (FIRST, SECOND), 8000, 2),
+    entry("add-remove", copies, SINGLES, removed, (FIRST, FEWER), 8000, 2, neighbours="add-remove", delta=1e-6),
+    entry("adaptive", repeated, SINGLES, replaced, (FIRST, SECOND), 250, 6, strategy="adaptive", **ROUNDS),
+    entry("hybrid", repeated, FAMILIES, replaced, (FIRST, SECOND), 250, 6, strategy="hybrid", **ROUNDS),
 ]
 
 WITHOUT_A_FORMAL_CLAIM: dict[str, str] = {}

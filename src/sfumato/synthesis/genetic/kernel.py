@@ -18,13 +18,16 @@ from sfumato.synthesis.genetic.proposals import Proposals
 Function = TypeVar("Function", bound=Callable[..., object])
 
 try:
-    from numba import njit
+    import numba
 except ImportError:
-    njit = None
+    numba = None
+
+#: Whether the functions below are compiled.
+COMPILED = numba is not None
 
 
 def _compiled(function: Function) -> Function:
-    return function if njit is None else cast(Function, njit(cache=True, nogil=True)(function))
+    return function if numba is None else cast(Function, numba.njit(cache=True, nogil=True)(function))
 
 
 #: What a change of a row does to a gate.
@@ -102,7 +105,7 @@ def _next_success(
     start: int, proposals: Proposals, sizes: Integers, steps: Integers, flat: Flat, state: State, elite: Elite
 ) -> int:
     """Find the next generation of which a candidate enters the elite; its values and gains are left in the state."""
-    # One long function over plain arrays: nearly all time is spent here, and a call with so many costs more than a gain.
+    # One long function over plain arrays: nearly all time is spent here, and to pass them on costs more than a gain.
     rows, cells, above, residuals, values, gains, turned = state
     offset, _, _, _, along, axes, halfspaces, prefixes, gates = flat
     axis_start, axis_column, axis_cells, axis_bins = axes
@@ -166,7 +169,9 @@ def _copied(found: float, added: float, size: int, steps: int) -> float:
     if size > 0:
         return found
     number = min(max(found + added, 0.0), 1.0)
-    return (min(np.floor(number * steps), steps - 1.0) + 0.5) / steps if steps > 0 else number
+    if steps > 0:
+        number = (min(np.floor(number * steps), steps - 1.0) + 0.5) / steps
+    return number
 
 
 @_compiled

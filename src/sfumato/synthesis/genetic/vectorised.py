@@ -6,13 +6,14 @@ For whoever has no compiler, and for workloads of users' functions, which cannot
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.synthesis.domain import Rows
 from sfumato.synthesis.genetic.elite import Elite
-from sfumato.synthesis.genetic.flat import flattenable, flatten
+from sfumato.synthesis.genetic.flat import flatten, flattenable
 from sfumato.synthesis.genetic.objective import UNIT, gains, numbered, residuals
 from sfumato.synthesis.genetic.proposals import Proposals, copied
 from sfumato.synthesis.measuring import Integers
@@ -140,7 +141,7 @@ def along_axes(workloads: WorkloadSet) -> Look:
     longest = int(np.diff(start).max())
     # shorter lists are filled with steps of no cells
     workload, stride, bins = (np.zeros((len(start) - 1, longest), dtype=np.int64) for _ in lists)
-    for column, (first, last) in enumerate(zip(start, start[1:], strict=False)):
+    for column, (first, last) in enumerate(pairwise(start)):
         for table, each in zip((workload, stride, bins), lists, strict=True):
             table[column, : last - first] = each[first:last]
 
