@@ -33,7 +33,7 @@ class Axes(NamedTuple):
 
 
 class Along(NamedTuple):
-    """For each column c, from start[c] to start[c + 1], the workloads with an axis on it that no gate of theirs looks at.
+    """For each column c, from start[c] to start[c + 1], workloads with an axis on it, and no gate that looks at it.
 
     A step on the axis is `stride` cells; a number is cut into `bins`, 0 for a category.
     """

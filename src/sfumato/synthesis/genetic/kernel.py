@@ -5,6 +5,7 @@ For `compiled`, which calls it where numba can be imported. Without numba the fu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar, cast
 
@@ -19,15 +20,14 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 try:
     import numba
-except ImportError:
-    numba = None
 
-#: Whether the functions below are compiled.
-COMPILED = numba is not None
+    COMPILED = True  # whether the functions below are
+except ImportError:
+    COMPILED = False
 
 
 def _compiled(function: Function) -> Function:
-    return function if numba is None else cast(Function, numba.njit(cache=True, nogil=True)(function))
+    return cast(Function, numba.njit(cache=True, nogil=True)(function)) if COMPILED else function
 
 
 #: What a change of a row does to a gate.
@@ -170,7 +170,7 @@ def _copied(found: float, added: float, size: int, steps: int) -> float:
         return found
     number = min(max(found + added, 0.0), 1.0)
     if steps > 0:
-        number = (min(np.floor(number * steps), steps - 1.0) + 0.5) / steps
+        number = (min(math.floor(number * steps), steps - 1.0) + 0.5) / steps
     return number
 
 
