@@ -223,7 +223,7 @@ def _above(g: int, column: int, value: float, x: Floats, halfspaces: HalfSpaces,
     total = 0.0
     for t in range(gates.start[g], gates.start[g + 1]):
         total += gates.number[t] * (value if gates.column[t] == column else x[gates.column[t]])
-    return total - halfspaces.bias[g]
+    return float(total - halfspaces.bias[g])
 
 
 @_compiled
