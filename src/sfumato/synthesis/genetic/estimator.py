@@ -31,16 +31,13 @@ _ROUGH = 1e-2
 
 
 class GeneticSynthesizer(Synthesizer):
-    __doc__ = (
-        """Private rows by a genetic algorithm.
+    __doc__ = """Private rows by a genetic algorithm.
 
     Each candidate changes one cell of one row: to a random value of its column (`mutate`), or to that of a random row
     of one of the best data sets so far (`cross`, with normal noise on numbers, as in the code of the paper). The
     objective is the sum of squared gaps to the noisy answers.
 
-"""
-        + str(Synthesizer.__doc__).split("\n", 2)[2]
-    )
+""" + str(Synthesizer.__doc__).split("\n", 2)[2]
 
     def __init__(
         self,
@@ -91,7 +88,7 @@ class GeneticSynthesizer(Synthesizer):
         self.acceptance = acceptance
         self.engine = engine
 
-    def fit(self, frame: pd.DataFrame, domain: Domain) -> Self:  # noqa: D102
+    def fit(self, frame: pd.DataFrame, domain: Domain) -> Self:
         self.objectives_: list[list[float]] = []
         return super().fit(frame, domain)
 

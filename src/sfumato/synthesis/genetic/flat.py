@@ -33,7 +33,7 @@ class Axes(NamedTuple):
 
 
 class Along(NamedTuple):
-    """For each column c, from start[c] to start[c + 1], the workloads with an axis on it whose gate does not look at it.
+    """For each column c, from start[c] to start[c + 1], workloads with an axis on it, and no gate that looks at it.
 
     A step on the axis is `stride` cells; a number is cut into `bins`, 0 for a category.
     """
@@ -136,7 +136,7 @@ def flatten(workloads: WorkloadSet) -> Flat:
     # which columns the workloads of a gate have axes on
     axes = [{axis.column for place in each for axis in workloads[place].axes} for each in members]
     touched_start, touched_list = _lists(touched)
-    axis_start, axis = _lists([[(a.column, a.cells, a.cells * a.binned) for a in w.axes] for w in workloads], 3)
+    axis_start, axis_list = _lists([[(a.column, a.cells, a.cells * a.binned) for a in w.axes] for w in workloads], 3)
     along_start, along_list = _lists(along, 3)
     member_start, member_list = _lists(members)
     term_start, terms = _lists([_terms(gate) for gate in gates], 2)
@@ -148,7 +148,7 @@ def flatten(workloads: WorkloadSet) -> Flat:
         touched_start,
         _whole(touched_list[:, 0]),
         Along(along_start, *(_whole(each) for each in along_list.T)),
-        Axes(axis_start, *(_whole(each) for each in axis.T)),
+        Axes(axis_start, *(_whole(each) for each in axis_list.T)),
         _slopes(workloads.domain, halfspaces, axes),
         Prefixes(below_start, _whole(below[:, 0]), below[:, 1].copy()),
         Gates(term_start, _whole(terms[:, 0]), terms[:, 1].copy(), member_start, _whole(member_list[:, 0])),
@@ -175,9 +175,7 @@ def _below(domain: Domain, gates: Sequence[Any], axes: Sequence[set[int]]) -> li
     return below
 
 
-def _slopes(
-    domain: Domain, halfspaces: Sequence[HalfSpace], axes: Sequence[set[int]]
-) -> HalfSpaces:
+def _slopes(domain: Domain, halfspaces: Sequence[HalfSpace], axes: Sequence[set[int]]) -> HalfSpaces:
     coefficient = np.zeros((len(domain), len(halfspaces)))
     slack = np.zeros(len(halfspaces))
     crossing = np.zeros(coefficient.shape, dtype=np.uint8)

@@ -5,6 +5,7 @@ For `compiled`, which calls it where numba can be imported. Without numba the fu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar, cast
 
@@ -18,13 +19,15 @@ from sfumato.synthesis.genetic.proposals import Proposals
 Function = TypeVar("Function", bound=Callable[..., object])
 
 try:
-    from numba import njit
+    import numba
+
+    COMPILED = True  # whether the functions below are
 except ImportError:
-    njit = None
+    COMPILED = False
 
 
 def _compiled(function: Function) -> Function:
-    return function if njit is None else cast(Function, njit(cache=True, nogil=True)(function))
+    return cast(Function, numba.njit(cache=True, nogil=True)(function)) if COMPILED else function
 
 
 #: What a change of a row does to a gate.
@@ -102,7 +105,7 @@ def _next_success(
     start: int, proposals: Proposals, sizes: Integers, steps: Integers, flat: Flat, state: State, elite: Elite
 ) -> int:
     """Find the next generation of which a candidate enters the elite; its values and gains are left in the state."""
-    # One long function over plain arrays: nearly all time is spent here, and a call with so many costs more than a gain.
+    # One long function over plain arrays: nearly all time is spent here, and to pass them on costs more than a gain.
     rows, cells, above, residuals, values, gains, turned = state
     offset, _, _, _, along, axes, halfspaces, prefixes, gates = flat
     axis_start, axis_column, axis_cells, axis_bins = axes
@@ -166,7 +169,9 @@ def _copied(found: float, added: float, size: int, steps: int) -> float:
     if size > 0:
         return found
     number = min(max(found + added, 0.0), 1.0)
-    return (min(np.floor(number * steps), steps - 1.0) + 0.5) / steps if steps > 0 else number
+    if steps > 0:
+        number = (min(math.floor(number * steps), steps - 1.0) + 0.5) / steps
+    return number
 
 
 @_compiled
@@ -206,7 +211,9 @@ def _turn(
             turned[g] = _UNSURE if abs(then) < slack[g] else new * (_PASSES if then > 0 else _FAILS)
     for k in range(prefixes.start[column], prefixes.start[column + 1]):
         threshold = prefixes.threshold[k]
-        if threshold == np.inf or (before < threshold) != (value < threshold):
+        if value >= threshold:
+            turned[prefixes.gate[k]] = _FAILS if before < threshold else _SAME
+        elif before >= threshold or threshold == np.inf:
             turned[prefixes.gate[k]] = _UNSURE
 
 
@@ -216,7 +223,7 @@ def _above(g: int, column: int, value: float, x: Floats, halfspaces: HalfSpaces,
     total = 0.0
     for t in range(gates.start[g], gates.start[g + 1]):
         total += gates.number[t] * (value if gates.column[t] == column else x[gates.column[t]])
-    return total - halfspaces.bias[g]
+    return float(total - halfspaces.bias[g])
 
 
 @_compiled

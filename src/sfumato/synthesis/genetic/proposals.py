@@ -40,7 +40,9 @@ class Proposals(NamedTuple):
 
     def part(self, start: int, stop: int) -> Proposals:
         """Return those from start to stop."""
-        return Proposals(*(each[start:stop] for each in self))
+        row, column, value, source, donor = self
+        which = slice(start, stop)
+        return Proposals(row[which], column[which], value[which], source[which], donor[which])
 
 
 def propose(
@@ -90,9 +92,7 @@ def _cross(random: np.random.Generator, domain: Domain, n: int, shape: tuple[int
 _OPERATORS = {"mutate": _mutate, "cross": _cross}
 
 
-def _uniform(
-    fractions: NDArray[np.float64], sizes: NDArray[np.int64], steps: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def _uniform(fractions: NDArray[np.float64], sizes: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
     """Turn uniform numbers of [0, 1) into categories, whole numbers or numbers, each uniform in its column."""
     categories = np.minimum(np.floor(fractions * sizes), sizes - 1)
     return np.where(sizes > 0, categories, whole(fractions, steps))

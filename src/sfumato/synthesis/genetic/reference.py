@@ -6,8 +6,6 @@ Vietri and Wu 2023 (Private-GSD), Algorithm 2.
 
 from __future__ import annotations
 
-import numpy as np
-
 from sfumato.synthesis.domain import Rows
 from sfumato.synthesis.genetic.objective import UNIT, residuals
 from sfumato.synthesis.genetic.proposals import Proposals, copied

@@ -101,5 +101,5 @@ def start(workloads: WorkloadSet, aimed: Integers, rows: Rows, settings: Setting
     """Return the engine that was asked for: compiled if it can be, or else in NumPy."""
     if settings.engine == "reference":
         return Reference(workloads, aimed, rows, settings.elite)
-    compilable = kernel.njit is not None and all(map(flattenable, workloads))
+    compilable = kernel.COMPILED and all(map(flattenable, workloads))
     return (Compiled if compilable else Vectorised)(workloads, aimed, rows, settings.elite)
