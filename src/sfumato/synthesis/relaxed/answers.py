@@ -1,0 +1,205 @@
+"""Answers of relaxed rows to workloads, as functions that can be differentiated.
+
+For searches by gradient. Marginals as products of probabilities after Aydöre et al. 2021 (RAP); thresholds as sigmoids
+of a rising temperature after Vietri et al. 2022 (RAP++).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sfumato.synthesis.relaxed.layout import Layout, RelaxedRows
+from sfumato.synthesis.workloads import Axis, HalfSpace, Prefix, Workload, WorkloadSet
+
+Factor = Axis | HalfSpace | Prefix | None  # of a query: its indicator is a product of these; None is 1
+Key = tuple[Factor, ...]
+
+
+class Answers:
+    """The answers of relaxed rows to workloads.
+
+    A cell's indicator is a product of factors: its gate, and one cell of each axis. Each factor is relaxed by itself
+    to a number between 0 and 1, and a row's answer is their product: exact in expectation over randomised rounding
+    where columns are held as probabilities and no two factors share one. All workloads of at most two factors are
+    answered by one matrix product of the (rows, left factors) with the (rows, right factors); one of more factors
+    multiplies all but its last out first.
+
+    Parameters
+    ----------
+    layout : Layout
+    workloads : WorkloadSet
+        Without functions of a user.
+    """
+
+    def __init__(self, layout: Layout, workloads: WorkloadSet) -> None:
+        self._layout = layout
+        pairs = [_halves(workload) for workload in workloads]
+        lefts: dict[Key, list[Factor]] = {}
+        for left, right in pairs:
+            # all single factors stand together in one matrix, and meet all that stand to the right of any of them
+            met = lefts.setdefault(left if len(left) > 1 else (), [])
+            if right not in met:
+                met.append(right)
+        singles = list(dict.fromkeys(left[0] for left, _ in pairs if len(left) == 1))
+        self._products = [(key or tuple(singles), bool(key), met) for key, met in lefts.items()]
+        self._factors = _Factors(layout, {f for left, right in pairs for f in (*left, right)})
+        self._index = torch.from_numpy(self._places(pairs))
+
+    def __call__(self, rows: RelaxedRows, temperature: float = math.inf) -> torch.Tensor:
+        """Answer.
+
+        Parameters
+        ----------
+        rows : RelaxedRows, n of them
+        temperature : float
+            Steepness of the sigmoids of columns that are held as values; infinite for true thresholds.
+
+        Returns
+        -------
+        Tensor, shape (n_cells,)
+            Fractions of rows.
+        """
+        factors = self._factors(rows, temperature)
+        found = []
+        for key, multiplied, met in self._products:
+            parts = [factors[factor] for factor in key]
+            left = _outer(parts) if multiplied else torch.cat(parts, dim=1)
+            right = torch.cat([factors[factor] for factor in met], dim=1)
+            found.append((left.T @ right).reshape(-1) / len(left))
+        return torch.cat(found)[self._index]
+
+    def _places(self, pairs: list[tuple[Key, Factor]]) -> NDArray[np.int64]:
+        """Where among all products each cell of the workloads stands."""
+        tables: dict[tuple[Key, Factor], NDArray[np.int64]] = {}
+        start = 0
+        for key, multiplied, met in self._products:
+            heights = [math.prod(map(_size, key))] if multiplied else [_size(factor) for factor in key]
+            sizes = [_size(factor) for factor in met]
+            whole = start + np.arange(sum(heights) * sum(sizes)).reshape(sum(heights), sum(sizes))
+            start += whole.size
+            bands = zip([key] if multiplied else [(factor,) for factor in key], _spans(heights), strict=True)
+            for left, band in bands:
+                tables |= {(left, f): whole[band, span] for f, span in zip(met, _spans(sizes), strict=True)}
+        return np.concatenate([tables[pair].ravel() for pair in pairs])
+
+
+class _Factors:
+    """Each factor of relaxed rows, shape (rows, cells of it); gates of one kind are worked out together."""
+
+    def __init__(self, layout: Layout, factors: set[Factor]) -> None:
+        self._layout = layout
+        self._axes = [factor for factor in factors if isinstance(factor, Axis)]
+        self._merge = {axis: self._merging(axis) for axis in self._axes if axis.column in layout.edges}
+        self._halfspaces = [factor for factor in factors if isinstance(factor, HalfSpace)]
+        self._prefixes = [factor for factor in factors if isinstance(factor, Prefix)]
+        self._directions = _matrix(self._halfspaces, "coefficients", sum)
+        self._thresholds = _matrix(self._prefixes, "thresholds", min)
+
+    def __call__(self, rows: RelaxedRows, temperature: float) -> dict[Factor, torch.Tensor]:
+        example = next(iter((rows.blocks | rows.values).values()))
+        found: dict[Factor, torch.Tensor] = {None: example.new_ones(len(example), 1)}
+        for axis in self._axes:
+            found[axis] = self._axis(axis, rows, temperature)
+        for gates, passing in ((self._halfspaces, self._beyond), (self._prefixes, self._below)):
+            if gates:
+                found.update(zip(gates, passing(rows, temperature).split(1, dim=1), strict=True))
+        return found
+
+    def _axis(self, axis: Axis, rows: RelaxedRows, temperature: float) -> torch.Tensor:
+        if axis in self._merge:
+            return rows.blocks[axis.column] @ self._merge[axis]
+        if not axis.binned:
+            return rows.blocks[axis.column]
+        value = rows.values[axis.column]
+        inner = torch.arange(1, axis.cells, dtype=value.dtype) / axis.cells
+        above = _step(value[:, None] - inner, temperature)
+        ends = (above.new_ones(len(above), 1), above.new_zeros(len(above), 1))
+        return torch.cat([ends[0], above], dim=1) - torch.cat([above, ends[1]], dim=1)
+
+    def _merging(self, axis: Axis) -> torch.Tensor:
+        """Which fine bins make up which bin of the axis, shape (fine, cells)."""
+        edges = self._layout.edges[axis.column]
+        coarse = np.floor((edges[:-1] + edges[1:]) / 2 * axis.cells).astype(np.int64)
+        return torch.from_numpy(np.eye(axis.cells, dtype=np.float32)[coarse])
+
+    def _beyond(self, rows: RelaxedRows, temperature: float) -> torch.Tensor:
+        """Half-spaces: of values by the sigmoid of the distance; of bins as if a sum of independent ones were normal.
+
+        The normal sum is ours: bins, as RAP and GEM hold them, cannot tell a half-space exactly.
+        """
+        total: Any = -torch.tensor([gate.bias for gate in self._halfspaces])
+        spread: Any = 0.0
+        for column, direction in self._directions.items():
+            if column in rows.values:
+                total = total + rows.values[column][:, None] * direction
+            else:
+                mean, variance = self._moments(column, rows)
+                total = total + mean[:, None] * direction
+                spread = spread + variance[:, None] * direction**2
+        if isinstance(spread, float):
+            return _step(total, temperature)
+        return torch.special.ndtr(total / torch.sqrt(spread + 1e-12))
+
+    def _moments(self, column: int, rows: RelaxedRows) -> tuple[torch.Tensor, torch.Tensor]:
+        edges = torch.from_numpy(self._layout.edges[column].astype(np.float32))
+        middle, width = (edges[1:] + edges[:-1]) / 2, edges[1:] - edges[:-1]
+        mean = rows.blocks[column] @ middle
+        return mean, torch.relu(rows.blocks[column] @ (middle**2 + width**2 / 12) - mean**2)
+
+    def _below(self, rows: RelaxedRows, temperature: float) -> torch.Tensor:
+        """Prefixes: of values by sigmoids; of bins by how much of each lies below the threshold."""
+        passing: Any = 1.0
+        for column, threshold in self._thresholds.items():
+            if column in rows.values:
+                below = _step(threshold - rows.values[column][:, None], temperature)
+            else:
+                edges = torch.from_numpy(self._layout.edges[column].astype(np.float32))[:, None]
+                covered = (threshold - edges[:-1]) / (edges[1:] - edges[:-1])
+                below = rows.blocks[column] @ covered.clamp(0.0, 1.0)
+            passing = passing * below
+        return torch.as_tensor(passing)
+
+
+def _halves(workload: Workload) -> tuple[Key, Factor]:
+    factors: Key = (*([workload.gate] if workload.gate else []), *workload.axes)
+    return (factors[:-1] or (None,), factors[-1]) if factors else ((None,), None)
+
+
+def _size(factor: Factor) -> int:
+    return factor.cells if isinstance(factor, Axis) else 1
+
+
+def _spans(sizes: list[int]) -> list[slice]:
+    ends = np.cumsum([0, *sizes]).tolist()
+    return [slice(start, stop) for start, stop in zip(ends[:-1], ends[1:], strict=True)]
+
+
+def _outer(parts: list[torch.Tensor]) -> torch.Tensor:
+    """Row by row, all products of one number of each part; the last part runs fastest."""
+    product = parts[0]
+    for part in parts[1:]:
+        product = (product[:, :, None] * part[:, None, :]).flatten(1)
+    return product
+
+
+def _step(distance: torch.Tensor, temperature: float) -> torch.Tensor:
+    if math.isinf(temperature):
+        return (distance > 0).to(distance.dtype)
+    return torch.sigmoid(distance * temperature)
+
+
+def _matrix(gates: list[Any], numbers: str, joined: Any) -> dict[int, torch.Tensor]:
+    """For each column that a gate names, its number in each gate: 0 or ∞ where it has no say."""
+    absent = 0.0 if joined is sum else math.inf
+    columns = sorted({column for gate in gates for column in gate.columns})
+    found = {column: torch.full((len(gates),), absent) for column in columns}
+    for place, gate in enumerate(gates):
+        for column in set(gate.columns):
+            same = [x for c, x in zip(gate.columns, getattr(gate, numbers), strict=True) if c == column]
+            found[column][place] = joined(same)
+    return found
