@@ -7,6 +7,7 @@ of a rising temperature after Vietri et al. 2022 (RAP++).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -37,18 +38,19 @@ class Answers:
     """
 
     def __init__(self, layout: Layout, workloads: WorkloadSet) -> None:
-        self._layout = layout
         pairs = [_halves(workload) for workload in workloads]
-        lefts: dict[Key, list[Factor]] = {}
+        self._factors = _Factors(layout, {factor for left, right in pairs for factor in (*left, right)})
+        met: dict[Key, list[Factor]] = {}
         for left, right in pairs:
-            # all single factors stand together in one matrix, and meet all that stand to the right of any of them
-            met = lefts.setdefault(left if len(left) > 1 else (), [])
-            if right not in met:
-                met.append(right)
-        singles = list(dict.fromkeys(left[0] for left, _ in pairs if len(left) == 1))
-        self._products = [(key or tuple(singles), bool(key), met) for key, met in lefts.items()]
-        self._factors = _Factors(layout, {f for left, right in pairs for f in (*left, right)})
-        self._index = torch.from_numpy(self._places(pairs))
+            # single factors stand together in one matrix, and meet all that stand to the right of any of them
+            met.setdefault(left if len(left) > 1 else (), []).append(right)
+        singles = _distinct(left[0] for left, _ in pairs if len(left) == 1)
+        self._products = [_Product(self._factors, key or singles, bool(key), _distinct(f)) for key, f in met.items()]
+        starts = np.cumsum([0, *(product.size for product in self._products)])
+        tables: dict[tuple[Key, Factor], NDArray[np.int64]] = {}
+        for start, product in zip(starts, self._products, strict=False):
+            tables |= {pair: start + places for pair, places in product.places().items()}
+        self._index = torch.from_numpy(np.concatenate([tables[pair].ravel() for pair in pairs]))
 
     def __call__(self, rows: RelaxedRows, temperature: float = math.inf) -> torch.Tensor:
         """Answer.
@@ -65,50 +67,59 @@ class Answers:
             Fractions of rows.
         """
         factors = self._factors(rows, temperature)
-        found = []
-        for key, multiplied, met in self._products:
-            parts = [factors[factor] for factor in key]
-            left = _outer(parts) if multiplied else torch.cat(parts, dim=1)
-            right = torch.cat([factors[factor] for factor in met], dim=1)
-            found.append((left.T @ right).reshape(-1) / len(left))
-        return torch.cat(found)[self._index]
+        return torch.cat([product(factors) for product in self._products])[self._index]
 
-    def _places(self, pairs: list[tuple[Key, Factor]]) -> NDArray[np.int64]:
-        """Where among all products each cell of the workloads stands."""
-        tables: dict[tuple[Key, Factor], NDArray[np.int64]] = {}
-        start = 0
-        for key, multiplied, met in self._products:
-            heights = [math.prod(map(_size, key))] if multiplied else [_size(factor) for factor in key]
-            sizes = [_size(factor) for factor in met]
-            whole = start + np.arange(sum(heights) * sum(sizes)).reshape(sum(heights), sum(sizes))
-            start += whole.size
-            bands = zip([key] if multiplied else [(factor,) for factor in key], _spans(heights), strict=True)
-            for left, band in bands:
-                tables |= {(left, f): whole[band, span] for f, span in zip(met, _spans(sizes), strict=True)}
-        return np.concatenate([tables[pair].ravel() for pair in pairs])
+
+class _Product:
+    """The mean over rows of each left cell times each right cell; left factors beside one another or multiplied out."""
+
+    def __init__(self, factors: _Factors, left: Key, multiplied: bool, right: Key) -> None:
+        self._left, self._multiplied, self._right = left, multiplied, right
+        beside = [left] if not multiplied else [(factor,) for factor in left]
+        self._parts = [factors.columns(key) for key in beside]
+        self._met = factors.columns(right)
+        self.size = math.prod(map(len, self._parts)) * len(self._met)
+
+    def __call__(self, factors: torch.Tensor) -> torch.Tensor:
+        left = _outer([factors[:, part] for part in self._parts])
+        return (left.T @ factors[:, self._met]).reshape(-1) / len(factors)
+
+    def places(self) -> dict[tuple[Key, Factor], NDArray[np.int64]]:
+        """Where in the product each cell of a pair stands, shape (left cells, right cells)."""
+        whole = np.arange(self.size).reshape(-1, len(self._met))
+        bands = [(self._left, slice(None))]
+        if not self._multiplied:
+            bands = list(zip([(f,) for f in self._left], _spans(map(_size, self._left)), strict=True))
+        spans = list(zip(self._right, _spans(map(_size, self._right)), strict=True))
+        return {(key, factor): whole[band, span] for key, band in bands for factor, span in spans}
 
 
 class _Factors:
-    """Each factor of relaxed rows, shape (rows, cells of it); gates of one kind are worked out together."""
+    """The cells of all factors, side by side, shape (rows, cells); gates of one kind are worked out together."""
 
     def __init__(self, layout: Layout, factors: set[Factor]) -> None:
         self._layout = layout
-        self._axes = [factor for factor in factors if isinstance(factor, Axis)]
+        self._axes = sorted(factor for factor in factors if isinstance(factor, Axis))
         self._merge = {axis: self._merging(axis) for axis in self._axes if axis.column in layout.edges}
-        self._halfspaces = [factor for factor in factors if isinstance(factor, HalfSpace)]
-        self._prefixes = [factor for factor in factors if isinstance(factor, Prefix)]
+        self._halfspaces = sorted(factor for factor in factors if isinstance(factor, HalfSpace))
+        self._prefixes = sorted(factor for factor in factors if isinstance(factor, Prefix))
         self._directions = _matrix(self._halfspaces, "coefficients", sum)
         self._thresholds = _matrix(self._prefixes, "thresholds", min)
+        order: Key = (None, *self._axes, *self._halfspaces, *self._prefixes)
+        self._spans = dict(zip(order, _spans(map(_size, order)), strict=True))
 
-    def __call__(self, rows: RelaxedRows, temperature: float) -> dict[Factor, torch.Tensor]:
+    def columns(self, key: Key) -> torch.Tensor:
+        """Columns in which these factors' cells stand, one factor after the other."""
+        return torch.cat([torch.arange(self._spans[f].start, self._spans[f].stop) for f in key])
+
+    def __call__(self, rows: RelaxedRows, temperature: float) -> torch.Tensor:
         example = next(iter((rows.blocks | rows.values).values()))
-        found: dict[Factor, torch.Tensor] = {None: example.new_ones(len(example), 1)}
-        for axis in self._axes:
-            found[axis] = self._axis(axis, rows, temperature)
-        for gates, passing in ((self._halfspaces, self._beyond), (self._prefixes, self._below)):
-            if gates:
-                found.update(zip(gates, passing(rows, temperature).split(1, dim=1), strict=True))
-        return found
+        found = [example.new_ones(len(example), 1), *(self._axis(axis, rows, temperature) for axis in self._axes)]
+        if self._halfspaces:
+            found.append(self._beyond(rows, temperature))
+        if self._prefixes:
+            found.append(self._below(rows, temperature))
+        return torch.cat(found, dim=1)
 
     def _axis(self, axis: Axis, rows: RelaxedRows, temperature: float) -> torch.Tensor:
         if axis in self._merge:
@@ -117,7 +128,7 @@ class _Factors:
             return rows.blocks[axis.column]
         value = rows.values[axis.column]
         inner = torch.arange(1, axis.cells, dtype=value.dtype) / axis.cells
-        above = _step(value[:, None] - inner, temperature)
+        above = 1 - _step(inner - value[:, None], temperature)  # an edge belongs to the bin above it
         ends = (above.new_ones(len(above), 1), above.new_zeros(len(above), 1))
         return torch.cat([ends[0], above], dim=1) - torch.cat([above, ends[1]], dim=1)
 
@@ -174,7 +185,11 @@ def _size(factor: Factor) -> int:
     return factor.cells if isinstance(factor, Axis) else 1
 
 
-def _spans(sizes: list[int]) -> list[slice]:
+def _distinct(factors: Iterable[Factor]) -> Key:
+    return tuple(dict.fromkeys(factors))
+
+
+def _spans(sizes: Iterable[int]) -> list[slice]:
     ends = np.cumsum([0, *sizes]).tolist()
     return [slice(start, stop) for start, stop in zip(ends[:-1], ends[1:], strict=True)]
 
