@@ -88,6 +88,14 @@ class Layout:
         ]
         return torch.cat(parts, dim=1)
 
+    def loosened(self, free: torch.Tensor, reach: float) -> torch.Tensor:
+        """Return free numbers that gradients move again: no logit far below its block's largest, values in range."""
+        parts = [
+            part.clamp(0.0, 1.0) if self.is_value(column) else torch.maximum(part, part.amax(1, keepdim=True) - reach)
+            for column, part in enumerate(torch.split(free, self.widths, dim=1))
+        ]
+        return torch.cat(parts, dim=1)
+
     def relax(self, free: torch.Tensor) -> RelaxedRows:
         """Return the relaxed rows of free numbers: a softmax for each block, values as they are."""
         blocks, values = {}, {}

@@ -28,6 +28,7 @@ _LOOK = 25  # steps between looks at the loss
 _BETAS = (0.7, 0.8)  # gradients shrink by orders of magnitude: Adam must forget their size soon
 _SLOWER = 0.1  # how fast a number in [0, 1] moves beside a logit
 _WIDE = 128.0
+_REACH = 4.0  # of logits below the largest of their block when a round begins
 
 Gap = Callable[[torch.Tensor, float], torch.Tensor]
 
@@ -134,7 +135,7 @@ random_state, noise_seed
         if free is None or not self.warm_start:
             generator = torch.Generator().manual_seed(int(random.integers(2**63)))
             free = self._layout.draw(self.relaxed_rows, generator)
-        self._free = self._project(found, free)
+        self._free = self._project(found, self._layout.loosened(free, _REACH))
         return self._layout.round(self._layout.relax(self._free), len(rows), random)
 
     def _project(self, found: Measurements, free: torch.Tensor) -> torch.Tensor:
