@@ -143,18 +143,13 @@ class _Factors:
 
         The normal sum is ours: bins, as RAP and GEM hold them, cannot tell a half-space exactly.
         """
-        total: Any = -torch.tensor([gate.bias for gate in self._halfspaces])
-        spread: Any = 0.0
-        for column, direction in self._directions.items():
-            if column in rows.values:
-                total = total + rows.values[column][:, None] * direction
-            else:
-                mean, variance = self._moments(column, rows)
-                total = total + mean[:, None] * direction
-                spread = spread + variance[:, None] * direction**2
-        if isinstance(spread, float):
-            return _step(total, temperature)
-        return torch.special.ndtr(total / torch.sqrt(spread + 1e-12))
+        bias = torch.tensor([gate.bias for gate in self._halfspaces])
+        columns, directions = list(self._directions), torch.stack(list(self._directions.values()))
+        if columns[0] in rows.values:
+            return _step(torch.stack([rows.values[c] for c in columns], dim=1) @ directions - bias, temperature)
+        means, variances = zip(*(self._moments(column, rows) for column in columns), strict=True)
+        spread = torch.sqrt(torch.stack(variances, dim=1) @ directions**2 + 1e-12)
+        return torch.special.ndtr((torch.stack(means, dim=1) @ directions - bias) / spread)
 
     def _moments(self, column: int, rows: RelaxedRows) -> tuple[torch.Tensor, torch.Tensor]:
         edges = torch.from_numpy(self._layout.edges[column].astype(np.float32))
