@@ -11,7 +11,9 @@ from contract import Contract
 
 from sfumato import Claim, PureDP, Release
 from sfumato.statistics.robust import (
+    DPDepthMean,
     DPDepthRegression,
+    DPHodgesLehmann,
     DPMedian,
     DPPrincipalDirection,
     DPQuantile,
@@ -19,6 +21,7 @@ from sfumato.statistics.robust import (
     DPTrimmedMean,
     DPWinsorizedMean,
     FiniteRange,
+    ProposeTestRelease,
     RobustToPrivate,
     median,
 )
@@ -37,23 +40,38 @@ def fitted(estimator, *data):
 
 
 def repeated_choices(fit):
-    """Score the candidates once, by a fit, and choose n times, each time as that fit did."""
+    """Fit n times, but score the candidates only once for each path of earlier choices."""
 
     def outputs(data, n, rng):
-        asked = []
-        choose = Release.choose
+        choose, known = Release.choose, {}
 
-        def listen(self, scores, **declared):
-            asked.append((scores, declared))
-            return choose(self, scores, **declared)
+        def after(path):
+            """What is asked next, once those choices were made; None if nothing is."""
+            asked = []
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Release, "choose", listen)
-            fit(data)
-        ((scores, declared),) = asked
-        bound = PureDP(n * declared["epsilon"])
+            def listen(self, scores, **declared):
+                asked.append((scores, declared))
+                return path[len(asked) - 1] if len(asked) <= len(path) else choose(self, scores, **declared)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(Release, "choose", listen)
+                fit(data)
+            return asked[len(path)] if len(asked) > len(path) else None
+
+        def walk(release):
+            path = ()
+            while True:
+                if path not in known:
+                    known[path] = after(path)
+                if known[path] is None:
+                    return path
+                scores, declared = known[path]
+                path += (choose(release, scores, **declared),)
+
+        bound = PureDP(1e9)  # of the audit's many runs; each run's own was checked by the fits
         with Release(Claim(bound, neighbours="replace-one"), "an audit") as release:
-            return np.array([release.choose(scores, **declared) for _ in range(n)])
+            paths = np.array([walk(release) for _ in range(n)])
+        return paths[:, 0] if paths.shape[1] == 1 else paths
 
     return outputs
 
@@ -65,10 +83,10 @@ def replaced(rng, n, draw):
     return first, second
 
 
-def choice(kind, fit, draw, worst, too_far, fewest=1, bug=6):
+def choice(kind, fit, draw, worst, too_far, fewest=1, bug=6, name="pure"):
     return Contract(
         kind,
-        "pure",
+        name,
         fit(worst[0][0]).claim_,
         fit,
         lambda rng: replaced(rng, int(rng.integers(fewest, 12)), draw),
@@ -84,9 +102,10 @@ def on_and_off_the_bounds(rng, n):
     return np.where(rng.random(n) < 0.5, rng.choice([-3.0, -1.0, 0.0, 1.0, 3.0], n), rng.normal(0, 0.5, n))
 
 
-def one_number(kind, worst=(FIRST, SECOND), too_far=(LOW, HIGH), **parameters):
+def one_number(kind, worst=(FIRST, SECOND), too_far=(LOW, HIGH), name="pure", **parameters):
     estimator = kind(2.0, **{"bounds": (-1, 1), "resolution": 0.1, **parameters})
-    return choice(kind, lambda data: fitted(estimator, data), on_and_off_the_bounds, [worst], too_far, fewest=7)
+    fit = lambda data: fitted(estimator, data)  # noqa: E731
+    return choice(kind, fit, on_and_off_the_bounds, [worst], too_far, fewest=7, name=name)
 
 
 def without_range():
@@ -114,6 +133,68 @@ def without_range():
         [(np.full(61, 0.1), np.full(61, 3.9))],
         trials=1000,
         bug=12,
+    )
+
+
+def proposed():
+    """Neighbours stay stable or unstable together but for a few, and those are what δ is for, which the audit sees."""
+    estimator = ProposeTestRelease(4.0, scale=0.25, delta=0.02, trim=8, resolution=0.5)
+    claim = fitted(estimator, np.zeros(20)).claim_
+
+    def fit(data):
+        return fitted(estimator, data)
+
+    def outputs(data, n, rng):
+        return np.nan_to_num([fit(data).estimate_ for _ in range(n)], nan=-1000.0)
+
+    return Contract(
+        ProposeTestRelease,
+        "approximate",
+        claim,
+        fit,
+        lambda rng: replaced(
+            rng, 20, lambda r, n: r.choice([-9.0, 0.0, 0.5, 1.0, 9.0], n, p=[0.1, 0.25, 0.3, 0.25, 0.1])
+        ),
+        outputs,
+        [(np.repeat([0.0, 1], [10, 10]), np.repeat([0.0, 1], [9, 11]))],
+        [(np.repeat([0.0, 1], [20, 0]), np.repeat([0.0, 1], [0, 20]))],
+        trials=1000,
+        bug=12,
+    )
+
+
+def deepest():
+    estimator = DPDepthMean(2.0, bounds=(-1, 1), grid_size=3)
+
+    def corners(*counts):
+        return np.repeat([[-1.0, -1], [1.0, -1]], counts, axis=0)
+
+    def draw(rng, n):
+        return np.where(rng.random((n, 2)) < 0.5, rng.choice([-3.0, -1, 0, 1, 3], (n, 2)), rng.normal(0, 0.5, (n, 2)))
+
+    return choice(
+        DPDepthMean,
+        lambda data: fitted(estimator, data),
+        draw,
+        [(corners(5, 4), corners(4, 5))],
+        (corners(9, 0), corners(0, 9)),
+        fewest=3,
+    )
+
+
+def deepest_about_medians():
+    """One column, so that few paths of choices are possible; both steps see the records move up."""
+    estimator = DPDepthMean(2.0, bounds=(-1, 1), scale=0.1, resolution=0.25, grid_size=3)
+    even = np.linspace(-1, 1, 9)[:, np.newaxis]
+    return choice(
+        DPDepthMean,
+        lambda data: fitted(estimator, data),
+        lambda rng, n: on_and_off_the_bounds(rng, n)[:, np.newaxis],
+        [(even, np.append(even[1:], [[1.0]], axis=0))],
+        (-np.ones((40, 1)), np.ones((40, 1))),
+        fewest=3,
+        bug=12,
+        name="about private medians",
     )
 
 
@@ -154,7 +235,7 @@ def direction():
         DPPrincipalDirection,
         estimator.fit,
         lambda rng, n: rng.normal(size=(n, 2)) * [2, 1],
-        [(along(2, 1), along(1, 2))],
+        [(along(3, 2), along(2, 3))],
         (along(6, 0), along(0, 6)),
         fewest=2,
     )
@@ -173,7 +254,23 @@ CONTRACTS = [
         worst=(np.repeat([-1.0, 0, 1], [3, 3, 3]), np.repeat([-1.0, 0, 1], [2, 4, 3])),
         too_far=(np.linspace(-0.06, 0.06, 9), np.linspace(-6, 6, 9)),
     ),
+    one_number(
+        DPScale,
+        name="mad",
+        statistic="mad",
+        bounds=(0.05, 5.0),
+        resolution=0.2,
+        worst=(np.repeat([-1.0, 0, 1], [4, 5, 3]), np.repeat([-1.0, 0, 1], [4, 6, 2])),
+        too_far=(np.linspace(-0.06, 0.06, 9), np.linspace(-6, 6, 9)),
+    ),
+    one_number(
+        DPHodgesLehmann,
+        worst=(np.array([-1.0, -1, -1, -1, -0.9, -0.9, -0.5, 0]), np.array([-1.0, -1, -1, -1, -0.9, -0.5, 0, 1])),
+    ),
+    deepest(),
+    deepest_about_medians(),
     without_range(),
+    proposed(),
     finite_range(),
     regression(),
     direction(),

@@ -23,13 +23,21 @@ ONE_RECORD = "each person has exactly one record"
 
 def bound(epsilon: Any, delta: Any = None) -> PureDP | ApproxDP:
     """What epsilon and delta state; raises InvalidClaim."""
+    return pure(epsilon) if delta is None else approximate(epsilon, delta)
+
+
+def pure(epsilon: Any) -> PureDP:
+    """What epsilon states; raises InvalidClaim."""
     if not number(epsilon) or not 1e-9 <= epsilon < math.inf:
         raise InvalidClaim("epsilon must be a finite number above 0")
-    if delta is None:
-        return PureDP(float(epsilon))
+    return PureDP(float(epsilon))
+
+
+def approximate(epsilon: Any, delta: Any) -> ApproxDP:
+    """What epsilon and delta state; raises InvalidClaim."""
     if not number(delta) or not 1e-300 <= delta < 1:
         raise InvalidClaim("delta must be a number in (0, 1)")
-    return ApproxDP(float(epsilon), float(delta))
+    return ApproxDP(pure(epsilon).epsilon, float(delta))
 
 
 def seed(noise_seed: Any) -> int | None:

@@ -1,6 +1,6 @@
 """Depth scores: how many records one can keep, as minima over fixed families of counts.
 
-For regression with few coefficients and principal directions. Regression depth: Rousseeuw and Hubert 1999; as scores
+For means, regression with few coefficients and principal directions. Tukey 1975, Rousseeuw and Hubert 1999; as scores
 of sensitivity 1 for the mechanism of Asi, Ullman and Zakynthinou (ICML 2023).
 """
 
@@ -74,30 +74,65 @@ def regression_depth(X: Floats, y: Floats, coefficients: Floats, *families: Side
     return depth
 
 
-def direction_depth(X: Floats, net: Floats, separation: float) -> Integers:
-    """For each direction v of a net, the fewest records that lie along v more than along another direction u.
+def halfspace_depth(X: Floats, points: Floats, directions: Floats) -> Integers:
+    """Fewest records on one side of a point: over directions v, of those with ⟨v, x⟩ ≥ ⟨v, t⟩, or with ≤.
 
-    The minimum is over the u of the net with |⟨u, v⟩| ≤ separation; nearer ones are no rivals. Each count is a sum
-    over records of a yes or no, so a replaced record moves the minimum by at most 1.
+    Tukey's depth over a fixed family. Each count is a sum over records of a yes or no that depends on that record
+    alone, so a replaced record moves every count, and their minimum, by at most 1.
+
+    Parameters
+    ----------
+    X : ndarray of float, shape (n, d)
+        Records.
+    points : ndarray of float, shape (k, d)
+    directions : ndarray of float, shape (m, d)
+        Public; one of each opposite pair.
+
+    Returns
+    -------
+    ndarray of int64, shape (k,)
+        At most n.
+    """
+    n = len(X)
+    depth = np.full(len(points), n, np.int64)
+    for direction in directions[:, np.newaxis]:
+        records = np.sort(projections(X, direction)[:, 0])
+        places = projections(points, direction)[:, 0]
+        above = n - np.searchsorted(records, places, side="left")  # NaN, of infinite records, sorts last: above
+        below = np.searchsorted(records, places, side="right")
+        np.minimum(depth, np.minimum(above, below), out=depth)
+    return depth
+
+
+def direction_depth(X: Floats, candidates: Floats, net: Floats, separation: float) -> Integers:
+    """For each direction v, the fewest records that lie along v more than along another direction u.
+
+    The minimum is over the u of a net with |⟨u, v⟩| ≤ separation; nearer ones are no rivals. Each count is a sum over
+    records of a yes or no, so a replaced record moves the minimum by at most 1.
 
     Parameters
     ----------
     X : ndarray of float, shape (n, d)
         Centred at a public point.
+    candidates : ndarray of float, shape (k, d)
     net : ndarray of float, shape (m, d)
+        Public; rivals of each candidate are among them.
     separation : float
         In (0, 1).
 
     Returns
     -------
-    ndarray of int64, shape (m,)
+    ndarray of int64, shape (k,)
     """
     # Whose projection is longer is asked often: the ranks of a record's own projections answer it in two bytes.
-    order = np.argsort(np.abs(projections(X, net)), axis=1, kind="stable")
-    ranks = np.empty((len(net), len(X)), np.int16)
-    np.put_along_axis(ranks, order.T, np.arange(len(net), dtype=np.int16)[:, np.newaxis], axis=0)
-    rivals = np.abs(net @ net.T) <= separation
-    return np.array([(ranks[rivals[v]] <= ranks[v]).sum(axis=1).min() for v in range(len(net))], np.int64)
+    m, tried = len(net), np.concatenate((net, candidates))
+    order = np.argsort(np.abs(projections(X, tried)), axis=1, kind="stable")
+    ranks = np.empty((len(tried), len(X)), np.int16)
+    np.put_along_axis(ranks, order.T, np.arange(len(tried), dtype=np.int16)[:, np.newaxis], axis=0)
+    rivals = np.abs(candidates @ net.T) <= separation
+    return np.array(
+        [(ranks[:m][rivals[v]] <= ranks[m + v]).sum(axis=1).min() for v in range(len(candidates))], np.int64
+    )
 
 
 def check_sensitivity(

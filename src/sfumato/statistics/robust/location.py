@@ -14,6 +14,7 @@ import numpy as np
 
 from sfumato.errors import InvalidData
 from sfumato.statistics.robust import checks
+from sfumato.statistics.robust.pairs import hodges_lehmann
 from sfumato.statistics.robust.reach import Reach, median, quantile, trimmed_mean, winsorized_mean
 from sfumato.statistics.robust.transform import PrivateLocation
 
@@ -123,6 +124,40 @@ class DPMedian(PrivateLocation):
 
     def _statistic(self, n: int, corruptions: int) -> Reach:
         return median(n)
+
+
+@dataclass(eq=False, repr=False)
+class DPHodgesLehmann(PrivateLocation):
+    """Hodges-Lehmann estimate, the median of the means of all pairs, with pure differential privacy.
+
+    On normal records it errs 2 % more than the mean, where the median errs 25 % more, and it withstands 29 % of wild
+    records without a choice of trimming. It needs more time: O(n log n) for each of some 120 / ε levels.
+
+    Parameters
+    ----------
+    epsilon, bounds, scale, resolution, delta, missing, noise_seed
+        See `DPTrimmedMean`.
+
+    Attributes
+    ----------
+    estimate_, claim_, corruptions_, n_features_in_
+        See `DPTrimmedMean`.
+
+    Notes
+    -----
+    The reach is exact, see `PairwiseMedian`; the proof is that of `Rings`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sfumato.statistics.robust import DPHodgesLehmann
+    >>> x = np.random.default_rng(0).normal(70, 10, 2000)
+    >>> bool(abs(DPHodgesLehmann(epsilon=1.0, bounds=(-1e6, 1e6)).fit(x).estimate_ - 70) < 2)
+    True
+    """
+
+    def _statistic(self, n: int, corruptions: int) -> Reach:
+        return hodges_lehmann(n)
 
 
 @dataclass(eq=False, repr=False)

@@ -12,6 +12,9 @@ import numpy as np
 from sfumato.errors import InvalidData
 from sfumato.statistics.robust.grids import Floats
 
+#: Directions that serve a minimum over all of them, by dimension.
+ENOUGH = {1: 1, 2: 32, 3: 64}
+
 
 def half_sphere(d: int, size: int) -> Floats:
     """Unit vectors of R^d, one of each opposite pair.
@@ -44,6 +47,40 @@ def half_sphere(d: int, size: int) -> Floats:
     around = math.pi * (1 + math.sqrt(5)) * steps
     ring = np.sqrt(1 - height**2)
     return np.column_stack((ring * np.cos(around), ring * np.sin(around), height))
+
+
+def directions(d: int) -> Floats:
+    """Family over which depths of points and planes in d dimensions are minima: a net and the axes, shape (m, d)."""
+    return np.concatenate((half_sphere(d, ENOUGH[d]), np.eye(d)))
+
+
+def cap(centre: Floats, angle: float, size: int) -> Floats:
+    """Unit vectors within an angle of a centre, evenly spread.
+
+    Parameters
+    ----------
+    centre : ndarray of float, shape (d,)
+        Unit vector of two or three dimensions.
+    angle : float
+        In (0, π/2].
+    size : int
+
+    Returns
+    -------
+    ndarray of float, shape (size, d)
+    """
+    steps = (np.arange(size) + 0.5) / size
+    if len(centre) == 2:
+        turns = math.atan2(centre[1], centre[0]) + angle * (2 * steps - 1)
+        return np.column_stack((np.cos(turns), np.sin(turns)))
+    along = 1 - steps * (1 - math.cos(angle))
+    ring, around = np.sqrt(1 - along**2), math.pi * (1 + math.sqrt(5)) * size * steps
+    _, _, axes = np.linalg.svd(centre[np.newaxis])
+    return np.asarray(
+        along[:, np.newaxis] * centre
+        + (ring * np.cos(around))[:, np.newaxis] * axes[1]
+        + (ring * np.sin(around))[:, np.newaxis] * axes[2]
+    )
 
 
 def projections(X: Floats, directions: Floats) -> Floats:

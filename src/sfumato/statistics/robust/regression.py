@@ -21,11 +21,10 @@ from sfumato.statistics.robust import checks
 from sfumato.statistics.robust.depth import Sides, regression_depth
 from sfumato.statistics.robust.finite import MOST_CANDIDATES, choose_candidate
 from sfumato.statistics.robust.grids import Floats, Integers
-from sfumato.statistics.robust.nets import half_sphere, projections
+from sfumato.statistics.robust.nets import ENOUGH, half_sphere, projections
 from sfumato.statistics.robust.transform import public_ends
 
 _MOST_PARAMETERS = 3
-_DIRECTIONS = {1: 1, 2: 32, 3: 64}  # by the number of coefficients, the intercept included
 
 
 @dataclass(eq=False, repr=False)
@@ -158,7 +157,7 @@ class _Planes:
         parameters = n_nonzero + self._intercept
         steps = np.linspace(-1, 1, size)
         self._values = np.stack(np.meshgrid(*[steps] * parameters, indexing="ij"), axis=-1).reshape(-1, parameters)
-        self._net = half_sphere(parameters, _DIRECTIONS[parameters])
+        self._net = half_sphere(parameters, ENOUGH[parameters])
         self.candidates = math.comb(self._d, n_nonzero) * len(self._values)
 
     def scores(self, X: Floats, y: Floats) -> Integers:

@@ -35,36 +35,44 @@ _BIN = 4  # bins of the range histogram, in scales
 _PARTS = 2**30  # default resolution: the range over this
 
 
-Drawn = Callable[[Release], float]
+Drawn = Callable[[Release], float | Floats]
+
+
+@dataclass(frozen=True)
+class Need:
+    """How many replaced records a statistic of n records withstands, and how many it should: public numbers."""
+
+    n: int
+    breakdown: int
+    corruptions: int
+    risk: str = "lie anywhere in the range"
+    relief: str = "a narrower range"
+
+    def warn(self) -> None:
+        """Say if the statistic breaks down too early."""
+        if self.breakdown < self.corruptions:
+            needed = math.ceil(self.n * self.corruptions / max(self.breakdown, 1))
+            warnings.warn(
+                f"with {self.n} records the statistic withstands {self.breakdown} replaced ones, and the privacy "
+                f"parameters and the range ask for {self.corruptions}: the estimate may {self.risk}. About {needed} "
+                f"records, a larger epsilon or {self.relief} would do.",
+                UserWarning,
+                stacklevel=3,
+            )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The public part of a fit: the statistic of n records, and what it should withstand."""
+    """The public part of a choice of one number: the statistic, and how deep its reach is to be known."""
 
     epsilon: float
     statistic: Reach
-    corruptions: int
     levels: int
-    n: int
 
     def choice(self, grid: Grid, x: Floats) -> Drawn:
         """Score the grid for the records x now; what is returned draws from it in a release."""
         scored = rings(self.statistic, grid, x, self.levels)
         return lambda release: grid.value(scored.choose(release, self.epsilon))
-
-    def warn(self) -> None:
-        """Say if the statistic breaks down too early; this depends on public numbers only."""
-        breakdown = self.statistic.breakdown
-        if breakdown < self.corruptions:
-            needed = math.ceil(self.n * self.corruptions / max(breakdown, 1))
-            warnings.warn(
-                f"with {self.n} records the statistic withstands {breakdown} replaced ones, and epsilon and the range "
-                f"ask for {self.corruptions}: the estimate may lie anywhere in the range. About {needed} records, a "
-                "larger epsilon or a narrower range would do.",
-                UserWarning,
-                stacklevel=3,
-            )
 
 
 @dataclass(eq=False, repr=False)
@@ -114,27 +122,28 @@ class PrivateStatistic(BaseEstimator):  # type: ignore[misc]
             raise InvalidData('missing must be "error" or "centre"')
         scalar = np.ndim(X) == 1
         records = checks.matrix(self, np.asarray(X).reshape(-1, 1) if scalar else X, nan=self.missing == "centre")
-        plan, columns = self._columns(records, bound)
+        need, columns = self._columns(records, bound)
         claim = Claim(bound, unit="person", neighbours="replace-one", assumptions=self._assumptions())
         with Release(claim, purpose=f"{type(self).__name__}, {len(columns)} columns", seed=seed) as release:
-            estimates = [draw(release) for draw in columns]
-        plan.warn()
-        self.corruptions_ = plan.corruptions
+            estimates = np.hstack([draw(release) for draw in columns])
+        need.warn()
+        self.corruptions_ = need.corruptions
         self.claim_ = release.claim
-        self.estimate_ = estimates[0] if scalar else np.array(estimates)
+        self.estimate_ = float(estimates[0]) if scalar else estimates
         return self
 
-    def _columns(self, records: Floats, bound: PureDP | ApproxDP) -> tuple[Plan, list[Drawn]]:
+    def _columns(self, records: Floats, bound: PureDP | ApproxDP) -> tuple[Need, list[Drawn]]:
         """Everything but the draws; each column gets an equal share."""
         n, d = records.shape
         grids = [self._grid(ends, n) for ends in public_ends(self.bounds, d)]
-        plan = self._plan(bound.epsilon / d, grids, n)
-        return plan, [plan.choice(grid, column) for grid, column in zip(grids, records.T, strict=True)]
+        need, plan = self._plan(bound.epsilon / d, grids, n)
+        return need, [plan.choice(grid, column) for grid, column in zip(grids, records.T, strict=True)]
 
-    def _plan(self, epsilon: float, grids: list[Grid], n: int) -> Plan:
+    def _plan(self, epsilon: float, grids: list[Grid], n: int) -> tuple[Need, Plan]:
         corruptions = withstand(epsilon, max(grid.ratio for grid in grids))
         levels = max(depth(grid.points, epsilon) for grid in grids)
-        return Plan(epsilon, self._statistic(n, corruptions), corruptions, levels, n)
+        statistic = self._statistic(n, corruptions)
+        return Need(n, statistic.breakdown, corruptions), Plan(epsilon, statistic, levels)
 
     def _bound(self) -> PureDP | ApproxDP:
         return checks.bound(self.epsilon)
@@ -165,21 +174,21 @@ class PrivateLocation(PrivateStatistic):
             return checks.positive("resolution", self.resolution)
         return None if scale is None else scale / math.sqrt(n)
 
-    def _columns(self, records: Floats, bound: PureDP | ApproxDP) -> tuple[Plan, list[Drawn]]:
+    def _columns(self, records: Floats, bound: PureDP | ApproxDP) -> tuple[Need, list[Drawn]]:
         if isinstance(bound, PureDP):
             return super()._columns(records, bound)
         n, d = records.shape
         width = _BIN * checks.positive("scale", self.scale)
         share = bound.epsilon / d
         # the range that will be found is three bins wide, wherever it is
-        plan = self._plan(share * (1 - SHARE_FOR_RANGE), [self._grid((0.0, 3 * width), n)], n)
+        need, plan = self._plan(share * (1 - SHARE_FOR_RANGE), [self._grid((0.0, 3 * width), n)], n)
 
-        def draw(release: Release, column: Floats) -> float:
+        def draw(release: Release, column: Floats) -> float | Floats:
             known = np.nan_to_num(column, nan=0.0)
             found = occupied_range(release, known, width, epsilon=share * SHARE_FOR_RANGE, delta=bound.delta / d)
             return math.nan if found is None else plan.choice(self._grid(found, n), column)(release)
 
-        return plan, [partial(draw, column=column) for column in records.T]
+        return need, [partial(draw, column=column) for column in records.T]
 
     def _bound(self) -> PureDP | ApproxDP:
         if (self.bounds is None) == (self.delta is None):
