@@ -90,7 +90,7 @@ def people() -> tuple[pd.DataFrame, Domain]:
     """Return the real table fair as categories, with its secret, and its public domain."""
     table = load_table("fair")
     frame = table.drop(columns="affairs").astype(int).assign(**{SECRET: (table["affairs"] > 0).astype(int)})
-    domain = Domain(tuple(Column.categorical(name, sorted(frame[name].unique().tolist())) for name in frame))
+    domain = Domain(tuple(Column.categorical(str(name), sorted(frame[name].unique().tolist())) for name in frame))
     return frame, domain
 
 

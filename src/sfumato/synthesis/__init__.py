@@ -2,6 +2,7 @@
 
 from sfumato.synthesis.domain import Column, Domain
 from sfumato.synthesis.drafting import draft_domain
+from sfumato.synthesis.evaluation import query_error
 from sfumato.synthesis.families import halfspaces, marginals, prefixes, queries
 from sfumato.synthesis.genetic import GeneticSynthesizer
 from sfumato.synthesis.measuring import Measurements
@@ -19,4 +20,5 @@ __all__ = [
     "marginals",
     "prefixes",
     "queries",
+    "query_error",
 ]

@@ -4,10 +4,9 @@ For data stewards, and as the baseline that other searches must beat: Liu, Vietr
 2106.07153).
 """
 
-import importlib
 from typing import Any
 
-from sfumato.errors import MissingExtra
+from sfumato.lazy import imported
 
 _MODULES = {"GenerativeNetworkSynthesizer": "synthesizer"}
 
@@ -15,11 +14,4 @@ __all__ = ["GenerativeNetworkSynthesizer"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and error.name.split(".")[0] == "torch":
-            raise MissingExtra("train") from None
-        raise
+    return imported(__name__, _MODULES, name, extra="train", heavy=("torch",))
