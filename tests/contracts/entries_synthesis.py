@@ -109,8 +109,8 @@ def entry(name, outputs, workload, pairs, worst, trials, bug, **settings):
 CONTRACTS = [
     entry("oneshot", copies, SINGLES, replaced, (FIRST, SECOND), 8000, 2),
     entry("add-remove", copies, SINGLES, removed, (FIRST, FEWER), 8000, 2, neighbours="add-remove", delta=1e-6),
-    entry("adaptive", repeated, SINGLES, replaced, (FIRST, SECOND), 250, 6, strategy="adaptive", **ROUNDS),
-    entry("hybrid", repeated, FAMILIES, replaced, (FIRST, SECOND), 250, 6, strategy="hybrid", **ROUNDS),
+    entry("adaptive", repeated, SINGLES, replaced, (FIRST, SECOND), 500, 6, strategy="adaptive", **ROUNDS),
+    entry("hybrid", repeated, FAMILIES, replaced, (FIRST, SECOND), 500, 6, strategy="hybrid", **ROUNDS),
 ]
 
 WITHOUT_A_FORMAL_CLAIM: dict[str, str] = {}

@@ -31,13 +31,37 @@ _ROUGH = 1e-2
 
 
 class GeneticSynthesizer(Synthesizer):
-    __doc__ = """Private rows by a genetic algorithm.
+    """Private rows by a genetic algorithm.
 
     Each candidate changes one cell of one row: to a random value of its column (`mutate`), or to that of a random row
     of one of the best data sets so far (`cross`, with normal noise on numbers, as in the code of the paper). The
-    objective is the sum of squared gaps to the noisy answers.
+    objective is the sum of squared gaps to the noisy answers. The search is post-processing: it costs nothing.
 
-""" + str(Synthesizer.__doc__).split("\n", 2)[2]
+    Parameters and attributes that are not listed are those of `Synthesizer`.
+
+    Parameters
+    ----------
+    operators : sequence of {"mutate", "cross"}
+    population : sequence of int
+        Candidates of each operator in a generation.
+    elite : int, default 5
+        Data sets that are kept for `cross` to copy from.
+    max_generations : int, default 300,000
+        Of each round's search.
+    tolerance : float, default 1e-4
+        The search ends after a window of n_synthetic generations that improves the objective by less than this part of
+        it; in rounds that others follow, by less than a hundredth.
+    acceptance : {"first_improvement", "best_of_population"}
+        Accept each candidate that improves; or, as in the paper, the best of a generation if it improves.
+    engine : {"incremental", "reference"}
+        Follow the counts of the row that changes, compiled if numba is there; or count every candidate anew. Both make
+        the same rows.
+
+    Attributes
+    ----------
+    objectives_ : list of list of float
+        For each round, the objective before the first window of its search and after each.
+    """
 
     def __init__(
         self,
