@@ -113,7 +113,8 @@ def test_sigmoids_become_thresholds_as_they_grow_steep():
     relaxed, found = hard(layout, ROWS), Answers(layout, MIXED)
     distances = [float(torch.max(torch.abs(found(relaxed, t) - found(relaxed)))) for t in (1.0, 16.0, 256.0, 65536.0)]
     assert distances == sorted(distances, reverse=True)
-    assert distances[0] > 0.1 and distances[-1] < 0.005
+    assert distances[0] > 0.1
+    assert distances[-1] < 0.005
 
 
 def test_bins_answer_marginals_of_every_resolution_exactly():
@@ -247,7 +248,7 @@ def test_functions_cannot_be_relaxed_and_are_refused_by_name(search):
         (RAP, {"learning_rate": 0.0}),
         (RAP, {"temperatures": ()}),
         (RAP, {"temperatures": (1.0, float("inf"))}),
-        (RAP, {"tolerance": "low"}),
+        (RAP, {"penalty": "low"}),
         (GEM, {"loss": "hinge"}),
         (GEM, {"hidden": (64, 0)}),
         (GEM, {"network_rows": True}),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -149,7 +150,8 @@ class _Factors:
             return _step(torch.stack([rows.values[c] for c in columns], dim=1) @ directions - bias, temperature)
         means, variances = zip(*(self._moments(column, rows) for column in columns), strict=True)
         spread = torch.sqrt(torch.stack(variances, dim=1) @ directions**2 + 1e-12)
-        return torch.special.ndtr((torch.stack(means, dim=1) @ directions - bias) / spread)
+        passing: torch.Tensor = torch.special.ndtr((torch.stack(means, dim=1) @ directions - bias) / spread)
+        return passing
 
     def _moments(self, column: int, rows: RelaxedRows) -> tuple[torch.Tensor, torch.Tensor]:
         edges = torch.from_numpy(self._layout.edges[column].astype(np.float32))
@@ -186,7 +188,7 @@ def _distinct(factors: Iterable[Factor]) -> Key:
 
 def _spans(sizes: Iterable[int]) -> list[slice]:
     ends = np.cumsum([0, *sizes]).tolist()
-    return [slice(start, stop) for start, stop in zip(ends[:-1], ends[1:], strict=True)]
+    return [slice(start, stop) for start, stop in pairwise(ends)]
 
 
 def _outer(parts: list[torch.Tensor]) -> torch.Tensor:
