@@ -3,9 +3,12 @@
 import json
 import math
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from sfumato import Claim, Evidence, InvalidData, PureDP
+from sfumato.evidence import clopper_pearson_lower, clopper_pearson_upper
 
 FIELDS = {
     "attack": "black-box audit",
@@ -47,3 +50,15 @@ def test_a_credible_interval_carries_no_verdict(verdict):
 def test_fields_out_of_range_are_refused(wrong):
     with pytest.raises(InvalidData, match=next(iter(wrong))):
         Evidence(**{**FIELDS, **wrong})
+
+
+@pytest.mark.parametrize("rate", [0.001, 0.3, 0.97])
+def test_the_exact_bounds_of_a_rate_err_as_often_as_they_say_and_no_more(rate):
+    """Computed, not simulated: over all outcomes of 60 trials."""
+    hits, alpha = np.arange(61), 0.05
+    probability = stats.binom.pmf(hits, 60, rate)
+    for errs in (clopper_pearson_lower(hits, 60, alpha) > rate, clopper_pearson_upper(hits, 60, alpha) < rate):
+        assert probability[errs].sum() <= alpha
+    assert clopper_pearson_lower(0, 60, alpha) == 0
+    assert clopper_pearson_upper(60, 60, alpha) == 1
+    assert clopper_pearson_lower(60, 60, alpha) == pytest.approx(alpha ** (1 / 60))

@@ -2,6 +2,7 @@
 
 For the reviewer, who reads it beside the claim. A verdict rests on a confidence statement: a credible
 interval is an estimate and may not falsify anything (see systems/31: its coverage at ε = 0 is zero).
+The exact bounds of a rate, on which most verdicts rest, are here too.
 """
 
 from __future__ import annotations
@@ -10,11 +11,16 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeAlias, get_args
 
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
 from sfumato.errors import InvalidData
 from sfumato.privacy.claim import Claim
 
 Verdict: TypeAlias = Literal["consistent", "falsified", "inconclusive"]
 Kind: TypeAlias = Literal["confidence", "credible"]
+Floats: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -118,3 +124,18 @@ class Evidence:
 
 def _finite(x: float) -> float | None:
     return x if math.isfinite(x) else None
+
+
+def clopper_pearson_lower(hits: npt.ArrayLike, trials: npt.ArrayLike, alpha: float) -> Floats:
+    """One-sided exact lower bound of a rate: it exceeds the rate with probability at most alpha."""
+    k, n = np.asarray(hits, dtype=np.float64), np.asarray(trials, dtype=np.float64)
+    bound = special.betaincinv(np.maximum(k, 1.0), n - k + 1, alpha)
+    return np.asarray(np.where(k > 0, bound, 0.0), dtype=np.float64)
+
+
+def clopper_pearson_upper(hits: npt.ArrayLike, trials: npt.ArrayLike, alpha: float) -> Floats:
+    """One-sided exact upper bound of a rate: it falls below the rate with probability at most alpha."""
+    k, n = np.asarray(hits, dtype=np.float64), np.asarray(trials, dtype=np.float64)
+    # The tail at k = 0 is below 1e-16 of a double's 1; the complement keeps its digits.
+    bound = 1 - special.betaincinv(np.maximum(n - k, 1.0), k + 1, alpha)
+    return np.asarray(np.where(k < n, bound, 1.0), dtype=np.float64)

@@ -11,9 +11,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from sfumato.attacks.bayesian_audit.intervals import clopper_pearson_lower
 from sfumato.errors import InvalidData
-from sfumato.evidence import Evidence, Verdict
+from sfumato.evidence import Evidence, Verdict, clopper_pearson_lower
 from sfumato.privacy.claim import Claim
 
 #: Answers one question once.

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from sfumato.attacks.bayesian_audit import AttackCounts, epsilon_interval
-from sfumato.attacks.bayesian_audit.intervals import clopper_pearson_lower, clopper_pearson_upper
 from sfumato.errors import InvalidClaim
-from sfumato.evidence import Verdict
+from sfumato.evidence import Verdict, clopper_pearson_lower, clopper_pearson_upper
 from sfumato.privacy.bounds import FORMAL, PureDP
 from sfumato.privacy.claim import Claim
 

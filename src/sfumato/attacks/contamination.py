@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attacks.bayesian_audit.intervals import clopper_pearson_lower, clopper_pearson_upper
 from sfumato.errors import InvalidClaim, InvalidData
-from sfumato.evidence import Evidence, Verdict
+from sfumato.evidence import Evidence, Verdict, clopper_pearson_lower, clopper_pearson_upper
 from sfumato.privacy.claim import Claim
 from sfumato.privacy.groups import probability_after
 

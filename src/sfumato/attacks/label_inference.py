@@ -15,10 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, sparse, stats
 from sklearn.linear_model import LogisticRegression
 
-from sfumato.attacks.bayesian_audit.intervals import clopper_pearson_lower, clopper_pearson_upper
 from sfumato.attacks.bayesian_audit.one_run import one_run_pvalue
 from sfumato.errors import InvalidData
-from sfumato.evidence import Evidence, Verdict
+from sfumato.evidence import Evidence, Verdict, clopper_pearson_lower, clopper_pearson_upper
 from sfumato.privacy.bounds import FORMAL, PureDP
 from sfumato.privacy.claim import Claim
 

@@ -10,6 +10,7 @@ from sfumato.studies.dp_kaplan_meier import STUDY as DP_KAPLAN_MEIER
 from sfumato.studies.error_feedback import STUDY as ERROR_FEEDBACK
 from sfumato.studies.heavy_hitters import STUDY as HEAVY_HITTERS
 from sfumato.studies.linear_reconstruction import STUDY as LINEAR_RECONSTRUCTION
+from sfumato.studies.memorization import STUDY as MEMORIZATION
 from sfumato.studies.robust_private import STUDY as ROBUST_PRIVATE
 from sfumato.studies.sequential import STUDY as SEQUENTIAL
 from sfumato.studies.similarity import STUDY as SIMILARITY
@@ -24,6 +25,7 @@ _STUDIES = (
     LINEAR_RECONSTRUCTION,
     ROBUST_PRIVATE,
     SUBJECT_MEMBERSHIP,
+    MEMORIZATION,
     HEAVY_HITTERS,
     ERROR_FEEDBACK,
     BAYESIAN_AUDIT,

@@ -28,9 +28,9 @@ DELTA = 1e-6
 NO_NOISE = float("inf")
 
 _ROWS = 1000
-_PAIRS = 100
+_PAIRS = {"smoke": 20, "small": 100, "full": 100}
 _GRID: dict[str, list[tuple[float, int]]] = {
-    "smoke": [(1.0, 300), (NO_NOISE, 300)],
+    "smoke": [(1.0, 200), (NO_NOISE, 200)],
     "small": [(e, n) for n in (300, 1000, 3000) for e in (0.3, 1.0, 3.0, 10.0, 100.0, NO_NOISE)],
     "full": [(e, n) for n in (300, 1000, 3000) for e in (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, NO_NOISE)],
 }
@@ -97,10 +97,11 @@ def people() -> tuple[pd.DataFrame, Domain]:
 def measure(scale: Scale, seed: int) -> list[Point]:
     """Play both games at each ε and n."""
     frame, domain = people()
-    return [_point(frame, domain, epsilon, n, _REPETITIONS[scale], seed) for epsilon, n in _GRID[scale]]
+    return [_point(frame, domain, epsilon, n, scale, seed) for epsilon, n in _GRID[scale]]
 
 
-def _point(frame: pd.DataFrame, domain: Domain, epsilon: float, n: int, repetitions: int, seed: int) -> Point:
+def _point(frame: pd.DataFrame, domain: Domain, epsilon: float, n: int, scale: Scale, seed: int) -> Point:
+    repetitions = _REPETITIONS[scale]
     generator = Published(domain, epsilon, seed)
     sample = frame.sample(n, random_state=seed).reset_index(drop=True)
     queries = marginals(domain, 3)
@@ -109,7 +110,7 @@ def _point(frame: pd.DataFrame, domain: Domain, epsilon: float, n: int, repetiti
         generator, frame, SECRET, n=n, rows=_ROWS, repetitions=repetitions, mode="all_bits", random_state=seed
     )
     membership = MembershipGame(
-        generator, frame, n=n, pairs=_PAIRS, rows=_ROWS, repetitions=repetitions, random_state=seed
+        generator, frame, n=n, pairs=_PAIRS[scale], rows=_ROWS, repetitions=repetitions, random_state=seed
     )
     ceiling = accuracy_ceiling(generator.claim)
     assert ceiling is not None

@@ -96,7 +96,14 @@ SYSTEMS: tuple[System, ...] = (
         "[study](studies/21-subject-membership.md), on generated federations",
     ),
     System(22, "Golden noise for diffusion models", "restoration.golden_noise", "restoration"),
-    System(23, "Does learning require memorization?", "training.memorization", "evidence"),
+    System(
+        23,
+        "Does learning require memorization?",
+        "training.memorization",
+        "evidence",
+        "works",
+        "[study](studies/23-memorization.md); pruning hits the tail only if no training follows",
+    ),
     System(24, "Private-GSD", "synthesis.genetic", "protection, formal"),
     System(
         25,

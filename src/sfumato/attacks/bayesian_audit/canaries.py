@@ -19,12 +19,12 @@ from scipy import stats
 
 from sfumato.attacks.bayesian_audit.calibration import Calibration
 from sfumato.attacks.bayesian_audit.counts import AttackCounts
-from sfumato.attacks.bayesian_audit.intervals import clopper_pearson_lower, clopper_pearson_upper, epsilon_interval
+from sfumato.attacks.bayesian_audit.intervals import epsilon_interval
 from sfumato.attacks.bayesian_audit.one_run import GUESS_SHARES, best_guesses, one_run_epsilon
 from sfumato.attacks.bayesian_audit.posterior import EpsilonPosterior
 from sfumato.attacks.bayesian_audit.power import Profile, profile_of
 from sfumato.errors import InvalidClaim, InvalidData
-from sfumato.evidence import Evidence, Verdict
+from sfumato.evidence import Evidence, Verdict, clopper_pearson_lower, clopper_pearson_upper
 from sfumato.privacy.bounds import FORMAL
 from sfumato.privacy.claim import Claim
 

@@ -11,8 +11,8 @@ from statistics import NormalDist
 from scipy import optimize, special
 
 from sfumato.attacks.bayesian_audit.counts import AttackCounts
-from sfumato.attacks.bayesian_audit.intervals import clopper_pearson_upper
 from sfumato.errors import InvalidData
+from sfumato.evidence import clopper_pearson_upper
 from sfumato.privacy.bounds import GaussianDP
 from sfumato.privacy.claim import Claim
 

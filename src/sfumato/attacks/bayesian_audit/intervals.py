@@ -19,6 +19,7 @@ from sfumato.attacks.bayesian_audit.counts import AttackCounts
 from sfumato.attacks.bayesian_audit.posterior import EpsilonPosterior
 from sfumato.attacks.bayesian_audit.regions import Floats, point_epsilon
 from sfumato.errors import InvalidData
+from sfumato.evidence import clopper_pearson_lower, clopper_pearson_upper
 
 Method = Literal["joint-beta", "clopper-pearson", "jeffreys"]
 Side = Literal["two", "lower", "upper"]
@@ -43,21 +44,6 @@ class Interval:
     def level(self) -> float:
         """Nominal level, ``1 - alpha``."""
         return 1 - self.alpha
-
-
-def clopper_pearson_lower(hits: npt.ArrayLike, trials: npt.ArrayLike, alpha: float) -> Floats:
-    """One-sided exact lower bound of a rate: it exceeds the rate with probability at most alpha."""
-    k, n = np.asarray(hits, dtype=np.float64), np.asarray(trials, dtype=np.float64)
-    bound = special.betaincinv(np.maximum(k, 1.0), n - k + 1, alpha)
-    return np.asarray(np.where(k > 0, bound, 0.0), dtype=np.float64)
-
-
-def clopper_pearson_upper(hits: npt.ArrayLike, trials: npt.ArrayLike, alpha: float) -> Floats:
-    """One-sided exact upper bound of a rate: it falls below the rate with probability at most alpha."""
-    k, n = np.asarray(hits, dtype=np.float64), np.asarray(trials, dtype=np.float64)
-    # The tail at k = 0 is below 1e-16 of a double's 1; the complement keeps its digits.
-    bound = 1 - special.betaincinv(np.maximum(n - k, 1.0), k + 1, alpha)
-    return np.asarray(np.where(k < n, bound, 1.0), dtype=np.float64)
 
 
 def epsilon_interval(

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from sfumato.attacks.bayesian_audit.intervals import clopper_pearson_lower, clopper_pearson_upper
 from sfumato.attacks.bayesian_audit.regions import Floats
 from sfumato.errors import InvalidClaim, InvalidData
+from sfumato.evidence import clopper_pearson_lower, clopper_pearson_upper
 from sfumato.privacy.bounds import FORMAL, ApproxDP, PureDP
 from sfumato.privacy.claim import Claim
 

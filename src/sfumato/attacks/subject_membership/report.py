@@ -15,13 +15,12 @@ import numpy as np
 from scipy import special
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
 
-from sfumato.attacks.bayesian_audit.intervals import clopper_pearson_lower, clopper_pearson_upper
 from sfumato.attacks.bayesian_audit.one_run import best_guesses
 from sfumato.attacks.subject_membership.attacks import LossAcrossRoundsAttack, LossThresholdAttack, Subjects
 from sfumato.attacks.subject_membership.federation import Bools
 from sfumato.attacks.subject_membership.network import Floats
 from sfumato.errors import InvalidClaim, InvalidData
-from sfumato.evidence import Evidence, Verdict
+from sfumato.evidence import Evidence, Verdict, clopper_pearson_lower, clopper_pearson_upper
 from sfumato.privacy.bounds import FORMAL
 from sfumato.privacy.claim import Claim
 
