@@ -248,7 +248,6 @@ def test_functions_cannot_be_relaxed_and_are_refused_by_name(search):
         (RAP, {"learning_rate": 0.0}),
         (RAP, {"temperatures": ()}),
         (RAP, {"temperatures": (1.0, float("inf"))}),
-        (RAP, {"penalty": "low"}),
         (GEM, {"loss": "hinge"}),
         (GEM, {"hidden": (64, 0)}),
         (GEM, {"network_rows": True}),

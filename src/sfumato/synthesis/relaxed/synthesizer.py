@@ -39,8 +39,9 @@ class RelaxedSynthesizer(Synthesizer):
     """A table fitted to noisy answers by Adam on relaxed rows, then rounded at random.
 
     RAP holds every column as probabilities, a number as those of its bins. RAP++ holds numbers as numbers and replaces
-    their thresholds by sigmoids, steeper from stage to stage, and keeps them in range by a penalty. Both minimise the
-    squared gaps to all noisy answers so far. A round goes on from the relaxed rows of the round before.
+    their thresholds by sigmoids, steeper from stage to stage, and clips them to their range after every step, as its
+    authors' code does (under a penalty alone they fitted answers from out of range, which rounding undid). Both minimise
+    the squared gaps to all noisy answers so far. A round goes on from the relaxed rows of the round before.
 
     Two departures: a half-space of RAP's bins is answered as if the sum of independent bins were normal (RAP itself has
     none); and adaptive rounds choose what the *rounded* rows answer worst, since that is what `Synthesizer` sees.
@@ -61,8 +62,6 @@ random_state, noise_seed
     temperatures : sequence of float
         Steepness of the sigmoids in each stage of RAP++: from 2³ to 2¹¹. The paper begins at 1 or 2, which only took
         longer here.
-    penalty : float, default 1.0
-        Of RAP++: weight of the mean squared distance of numbers from [0, 1].
     bins : int, default 32
         Of RAP: for numeric columns that no marginal cuts.
     """
@@ -83,7 +82,6 @@ random_state, noise_seed
         iterations: int = 450,
         learning_rate: float = 0.2,
         temperatures: Sequence[float] = STAGES,
-        penalty: float = 1.0,
         bins: int = 32,
         warm_start: bool = True,
         neighbours: Neighbours = "replace-one",
@@ -106,7 +104,6 @@ random_state, noise_seed
         self.iterations = iterations
         self.learning_rate = learning_rate
         self.temperatures = temperatures
-        self.penalty = penalty
         self.bins = bins
         self.warm_start = warm_start
         self.neighbours = neighbours
@@ -121,7 +118,7 @@ random_state, noise_seed
         if self.method not in ("rap", "rap++"):
             raise InvalidData(f"method must be rap or rap++, got {self.method!r}")
         check_whole(self, relaxed_rows=1, iterations=1, bins=2)
-        check_above_zero(self, "learning_rate", "penalty")
+        check_above_zero(self, "learning_rate")
         if not len(self.temperatures) or not all(0 < each < math.inf for each in self.temperatures):
             raise InvalidData(f"temperatures must be finite numbers above 0, got {self.temperatures!r}")
         numbers: Numbers = "bins" if self.method == "rap" else "values"
@@ -168,14 +165,12 @@ random_state, noise_seed
         falling = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
         for _ in range(steps):
             adam.zero_grad()
-            loss = gap(torch.cat(parts, dim=1), temperature) + self.penalty * self._excess(parts)
+            loss = gap(torch.cat(parts, dim=1), temperature)
             loss.backward()  # type: ignore[no-untyped-call]
             adam.step()
+            with torch.no_grad():
+                for column, part in enumerate(parts):
+                    if self._layout.is_value(column):
+                        part.clamp_(0.0, 1.0)
             falling.step()
         return torch.cat([part.detach() for part in parts], dim=1)
-
-    def _excess(self, parts: list[torch.Tensor]) -> torch.Tensor:
-        values = [part for column, part in enumerate(parts) if self._layout.is_value(column)]
-        if not values:
-            return torch.zeros(())
-        return sum(torch.mean(torch.relu(-x) ** 2 + torch.relu(x - 1) ** 2) for x in values)  # type: ignore[return-value]
