@@ -15,6 +15,18 @@ class InvalidData(SfumatoError, ValueError):
     """The data do not have the declared shape; nothing was spent."""
 
 
+class DomainError(InvalidData):
+    """A table does not lie in the public domain that was declared for it; nothing was spent."""
+
+
+class SensitivityError(InvalidData):
+    """A query that one row may move further than its workload is charged for; nothing was spent."""
+
+
+class WorkloadTooLarge(InvalidData):
+    """More cells than a workload may have; nothing was built and nothing was spent."""
+
+
 class QueryRejected(InvalidData):
     """A text that is not a query of the grammar; nothing was evaluated and nothing was spent.
 

@@ -15,7 +15,15 @@ from sfumato.studies import Row, Study, StudyResult
 def test_version_and_help(sfumato_command):
     assert sfumato_command("--version").out == f"sfumato {__version__}\n"
     assert "Start with" in sfumato_command("--help").out
-    for command in (["survival"], ["ledger"], ["ledger", "create"], ["study"], ["systems"]):
+    for command in (
+        ["survival"],
+        ["synth"],
+        ["synth", "domain"],
+        ["ledger"],
+        ["ledger", "create"],
+        ["study"],
+        ["systems"],
+    ):
         outcome = sfumato_command(*command, "--help")
         assert outcome.code == 0
         assert outcome.out
@@ -30,7 +38,7 @@ def test_bad_usage_is_one_line(sfumato_command, command):
     assert outcome.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", [[], ["ledger"], ["study"]])
+@pytest.mark.parametrize("command", [[], ["synth"], ["ledger"], ["study"]])
 def test_a_bare_command_shows_its_help(sfumato_command, command):
     outcome = sfumato_command(*command)
     assert outcome.code in (0, 2)

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, cast
 import typer
 
 from sfumato._version import __version__
-from sfumato.cli import audit, ledger, study, survival, systems
+from sfumato.cli import audit, ledger, study, survival, synth, systems
 from sfumato.cli.printing import fail
 from sfumato.errors import BudgetExceeded, LedgerCorrupt, SfumatoError
 
@@ -43,6 +43,7 @@ app = typer.Typer(
 app.command("survival")(survival.survival)
 app.command("audit")(audit.audit)
 app.command("systems")(systems.systems)
+app.add_typer(synth.app, name="synth")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(study.app, name="study")
 

@@ -114,6 +114,17 @@ def charge_active(claim: Claim, purpose: str) -> Receipt | None:
     return receipt
 
 
+def check_active(claim: Claim) -> None:
+    """Raise what `charge_active` would raise now, and charge nothing: before the first of several charges.
+
+    Another process may still spend in between; each charge is checked again.
+    """
+    scope = _ACTIVE.get()
+    if scope is not None:
+        _check_formal(claim)
+        _total(scope.ledger.account(scope.dataset), claim, chain.cost_of_bound(claim.bound))
+
+
 class Ledger:
     """Budgets and charges in one database.
 
@@ -213,8 +224,7 @@ class Ledger:
         LedgerError
             If there is no such data set, or the database fails or stays locked.
         """
-        if not claim.formal:
-            raise InvalidClaim(f"only a formal claim that stands can be charged, got: {claim}")
+        _check_formal(claim)
         if not _storable(purpose):
             raise InvalidClaim("a purpose is text without control characters")
         cost = chain.cost_of_bound(claim.bound)
@@ -223,17 +233,7 @@ class Ledger:
             if row is None:
                 raise _unknown(dataset, [name for (name,) in cursor.execute(schema.NAMED).fetchall()])
             account = _account(dataset, row)
-            for name in ("unit", "neighbours"):
-                if getattr(claim, name) != getattr(account, name):
-                    raise InvalidClaim(
-                        f"the budget of {dataset!r} is about {name} {getattr(account, name)!r}; "
-                        f"a claim about {getattr(claim, name)!r} does not add up with it"
-                    )
-            total = account.spent + cost
-            if not total.fits(account.budget):
-                raise BudgetExceeded(
-                    f"the budget of {dataset!r} is exhausted: {account.remaining}, asked for {claim.bound}"
-                )
+            total = _total(account, claim, cost)
             position, at = account.charges + 1, _now()
             entry = {
                 "dataset": dataset,
@@ -317,6 +317,27 @@ class Ledger:
         with self._connected(), self._engine.connect() as connection:
             schema.begin_reading(connection)
             yield connection
+
+
+def _check_formal(claim: Claim) -> None:
+    if not claim.formal:
+        raise InvalidClaim(f"only a formal claim that stands can be charged, got: {claim}")
+
+
+def _total(account: Account, claim: Claim, cost: Cost) -> Cost:
+    """What would be spent after this claim, if the account takes it."""
+    for name in ("unit", "neighbours"):
+        if getattr(claim, name) != getattr(account, name):
+            raise InvalidClaim(
+                f"the budget of {account.dataset!r} is about {name} {getattr(account, name)!r}; "
+                f"a claim about {getattr(claim, name)!r} does not add up with it"
+            )
+    total = account.spent + cost
+    if not total.fits(account.budget):
+        raise BudgetExceeded(
+            f"the budget of {account.dataset!r} is exhausted: {account.remaining}, asked for {claim.bound}"
+        )
+    return total
 
 
 def _read(connection: sa.Connection, dataset: str) -> Account:

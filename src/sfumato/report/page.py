@@ -67,7 +67,7 @@ def survival_page(
     table = fit.table()
     grouped = "group" in table.columns
     median, mean = fit.median_survival_time(level=0.95), fit.restricted_mean(float(fit.timeline_[-1]), level=0.95)
-    return _render(
+    return render(
         "survival.html",
         title=title,
         claim=fit.claim_,
@@ -98,7 +98,7 @@ def audit_page(
         What a reader should know besides, such as what is wrong and its fix.
     """
     posterior = report.posterior
-    return _render(
+    return render(
         "audit.html",
         title=title,
         report=report,
@@ -109,7 +109,8 @@ def audit_page(
     )
 
 
-def _render(template: str, **values: Any) -> str:
+def render(template: str, **values: Any) -> str:
+    """Fill one of the templates; every value is escaped."""
     environment = jinja2.Environment(loader=jinja2.PackageLoader("sfumato.report"), autoescape=True)
     environment.filters["number"] = _number
     return environment.get_template(template).render(**values)

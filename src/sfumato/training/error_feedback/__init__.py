@@ -4,10 +4,9 @@ For whoever trains a PyTorch model on people's records and wants a small clippin
 beside Opacus. Zhang, Bu, Wu and Hong (ICLR 2024, arXiv 2311.14632), with a sound calibration of our own.
 """
 
-import importlib
 from typing import Any
 
-from sfumato.errors import MissingExtra
+from sfumato.lazy import imported
 
 _MODULES = {
     "ErrorFeedbackEngine": "engine",
@@ -31,11 +30,4 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and error.name.split(".")[0] in ("torch", "opacus"):
-            raise MissingExtra("train") from None
-        raise
+    return imported(__name__, _MODULES, name, extra="train", heavy=("torch", "opacus"))
