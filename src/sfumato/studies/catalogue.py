@@ -16,6 +16,7 @@ from sfumato.studies.sequential import STUDY as SEQUENTIAL
 from sfumato.studies.similarity import STUDY as SIMILARITY
 from sfumato.studies.sticky_noise import STUDY as STICKY_NOISE
 from sfumato.studies.study import Study
+from sfumato.studies.synthetic_tables import STUDY as SYNTHETIC_TABLES
 from sfumato.studies.subject_membership import STUDY as SUBJECT_MEMBERSHIP
 
 _STUDIES = (
@@ -26,6 +27,7 @@ _STUDIES = (
     ROBUST_PRIVATE,
     SUBJECT_MEMBERSHIP,
     MEMORIZATION,
+    SYNTHETIC_TABLES,
     HEAVY_HITTERS,
     ERROR_FEEDBACK,
     BAYESIAN_AUDIT,

@@ -100,6 +100,7 @@ def _marginal_rows(scale: Scale, seed: int) -> Iterator[Row]:
     else:
         yield Row("two-way marginals of census-income", "", "not here: python -m sfumato.data.census_income fetches it")
         return
+    GeneticSynthesizer(1.0, workload=workloads, max_generations=1).fit(frame, domain)  # compiles, once
     table = domain.encode(frame)
     case = f"{what}, {len(frame):,} people, {len(workloads)} two-way marginals of {workloads.n_cells:,} queries"
     for epsilon in _EPSILONS[scale]:

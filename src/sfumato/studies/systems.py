@@ -104,7 +104,14 @@ SYSTEMS: tuple[System, ...] = (
         "works",
         "[study](studies/23-memorization.md); pruning hits the tail only if no training follows",
     ),
-    System(24, "Private-GSD", "synthesis.genetic", "protection, formal"),
+    System(
+        24,
+        "Private-GSD",
+        "synthesis.genetic",
+        "protection, formal",
+        "works",
+        "[study](studies/24-private-tables.md)",
+    ),
     System(
         25,
         "Federated heavy hitters with LDP",
