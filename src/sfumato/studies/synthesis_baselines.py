@@ -88,7 +88,7 @@ def _search(name: str, seed: int) -> Any:
         )
     from sfumato.synthesis.relaxed import RelaxedSynthesizer
 
-    return RelaxedSynthesizer(method=name, relaxed_rows=200, bins=8, random_state=seed, noise_seed=seed)  # type: ignore[arg-type]
+    return RelaxedSynthesizer(method=name, relaxed_rows=200, bins=8, random_state=seed, noise_seed=seed)
 
 
 def _error(search: Any, table: pd.DataFrame, workloads: WorkloadSet, **parameters: Any) -> float:
