@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sfumato.errors import InvalidData
+from sfumato.studies.synthesis_baselines import published_behaviour
 from sfumato.studies.synthesis_peers import SMARTNOISE, peer_rows
 from sfumato.synthesis import Column, Domain
 
@@ -51,3 +52,9 @@ def test_mst_returns_rows_of_the_domain():
     assert found.rows.shape == (500, 3)
     assert found.versions["smartnoise-synth"] == "1.0.8"
     DOMAIN.encode(DOMAIN.decode(found.rows))
+
+
+def test_the_baselines_behave_as_their_papers_say():
+    rows = list(published_behaviour(seed=0))
+    assert len(rows) == 6
+    assert [row.what for row in rows if not row.holds] == []

@@ -40,7 +40,7 @@ class RelaxedSynthesizer(Synthesizer):
 
     RAP holds every column as probabilities, a number as those of its bins. RAP++ holds numbers as numbers and replaces
     their thresholds by sigmoids, steeper from stage to stage, and clips them to their range after every step, as its
-    authors' code does (under a penalty alone they fitted answers from out of range, which rounding undid). Both minimise
+    authors' code does (a penalty let answers be fitted from out of range, which rounding undid). Both minimise
     the squared gaps to all noisy answers so far. A round goes on from the relaxed rows of the round before.
 
     Two departures: a half-space of RAP's bins is answered as if the sum of independent bins were normal (RAP itself has
