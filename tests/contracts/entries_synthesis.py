@@ -59,7 +59,7 @@ def removed(rng):
 
 
 def without_search(patch):
-    patch.setattr(GeneticSynthesizer, "_search", lambda self, found, rows, random: rows)
+    patch.setattr(GeneticSynthesizer, "_search", lambda self, found, rows, random, last: rows)
 
 
 def copies(data, n, workload, **settings):

@@ -38,7 +38,7 @@ def entry(kind, name, **parameters):
     def outputs(data, n, rng):
         found = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(kind, "_search", lambda self, measured, rows, random: rows)
+            patch.setattr(kind, "_search", lambda self, measured, rows, random, last: rows)
             for _ in range(n):
                 with captured(each := []):
                     still.fit(data, DOMAIN)

@@ -30,5 +30,5 @@ class StandingStill(Synthesizer):
     def _check_search(self, workloads):
         pass
 
-    def _search(self, found, rows, random):
+    def _search(self, found, rows, random, *, last):
         return rows

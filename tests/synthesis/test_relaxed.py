@@ -75,7 +75,7 @@ def exact(workloads):
 def searched(search, workloads, found=None, seed=0):
     search._check_search(workloads)
     start = DOMAIN.draw(search.n_synthetic, np.random.default_rng(seed))
-    return search._search(found or exact(workloads), start, np.random.default_rng(seed))
+    return search._search(found or exact(workloads), start, np.random.default_rng(seed), last=True)
 
 
 def gaps(workloads, rows):

@@ -178,7 +178,7 @@ def test_stopped_at_any_draw_it_goes_on_without_paying_twice(tmp_path, ledger, m
 def test_stopped_in_the_search_nothing_is_lost(tmp_path, ledger, monkeypatch):
     options = {"rho": 0.3, "workload": EVERY, "journal": tmp_path / "journal"}
     with monkeypatch.context() as patch:
-        patch.setattr(StandingStill, "_search", lambda *_: (_ for _ in ()).throw(Crash))
+        patch.setattr(StandingStill, "_search", lambda *_, **__: (_ for _ in ()).throw(Crash))
         with ledger.charging("people"), pytest.raises(Crash):
             StandingStill(None, **options).fit(FRAME, DOMAIN)
     with ledger.charging("people"):

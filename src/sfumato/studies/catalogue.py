@@ -16,8 +16,8 @@ from sfumato.studies.sequential import STUDY as SEQUENTIAL
 from sfumato.studies.similarity import STUDY as SIMILARITY
 from sfumato.studies.sticky_noise import STUDY as STICKY_NOISE
 from sfumato.studies.study import Study
-from sfumato.studies.synthetic_tables import STUDY as SYNTHETIC_TABLES
 from sfumato.studies.subject_membership import STUDY as SUBJECT_MEMBERSHIP
+from sfumato.studies.synthetic_tables import STUDY as SYNTHETIC_TABLES
 
 _STUDIES = (
     DP_KAPLAN_MEIER,

@@ -245,6 +245,10 @@ class Domain:
         whole = [column.bounds if column.integer else None for column in self.columns]
         return np.array([0 if bounds is None else bounds[1] - bounds[0] + 1 for bounds in whole], dtype=np.int64)
 
+    def settled(self, rows: Rows) -> Rows:
+        """Return rows whose whole numbers stand where `encode` puts them: decoding changes none of their answers."""
+        return whole(rows, self.steps)
+
     def place(self, name: str) -> int:
         """Return a column's place.
 
@@ -326,6 +330,15 @@ class Domain:
         if not isinstance(drafted, bool):
             raise InvalidData(f"drafted must be true or false, got {drafted!r}")
         return cls(tuple(Column.from_dict(column) for column in plain["columns"]), drafted=drafted)
+
+
+def whole(numbers: NDArray[np.float64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Move numbers of [0, 1] to the place of their whole number, in columns that hold `steps` whole numbers.
+
+    Where steps is 0 they stay as they are.
+    """
+    places = np.minimum(np.floor(numbers * steps), steps - 1)
+    return np.where(steps > 0, (places + 0.5) / np.maximum(steps, 1), numbers)
 
 
 def _missing(value: Any) -> bool:

@@ -54,6 +54,10 @@ class Journal:
         """Return a round's workloads and their noisy counts, or None if they were lost."""
         return self._measured.get(number)
 
+    def lost(self, number: int) -> bool:
+        """Whether a round was paid for in an earlier run, which was stopped before it had the result."""
+        return self.started(number) and self.result(number) is None
+
     def start(self, number: int) -> None:
         """Record that a round is about to be charged; durable when this returns."""
         self._append({"round": number, "state": "started"})

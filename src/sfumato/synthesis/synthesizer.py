@@ -116,8 +116,11 @@ class Synthesizer(BaseEstimator, ABC):  # type: ignore[misc]
     noise_seed: int | None
 
     @abstractmethod
-    def _search(self, found: Measurements, rows: Rows, random: np.random.Generator) -> Rows:
-        """Return rows of the same shape that answer the measured workloads better than the given ones do."""
+    def _search(self, found: Measurements, rows: Rows, random: np.random.Generator, *, last: bool) -> Rows:
+        """Return rows of the same shape that answer the measured workloads better than the given ones do.
+
+        `last` says whether they are the table, or only what the next round is chosen by.
+        """
 
     @abstractmethod
     def _check_search(self, workloads: WorkloadSet) -> None:
@@ -189,15 +192,18 @@ class Synthesizer(BaseEstimator, ABC):  # type: ignore[misc]
         start = asking.workloads.domain.draw(self.n_synthetic, random)
         rows, self.history_ = start, []
         found: Measurements | None = None
+        lost = {number for number in range(len(planned)) if journal.lost(number)}
+        last = max(set(range(len(planned))) - lost, default=-1)
         for number, each in enumerate(planned):
             if not journal.started(number):
                 done = np.zeros(0, dtype=np.int64) if found is None else found.which
                 ask(asking, number, each, done, rows, journal)
-            if journal.result(number) is None:
-                continue  # paid for and lost in a crash: the other rounds must do without it
+            if number in lost:
+                continue  # the other rounds must do without it
             found = measurements(asking, planned[: number + 1], journal)
             assert found is not None
-            rows = self._search(found, rows if self.warm_start else start, random)
+            rows = self._search(found, rows if self.warm_start else start, random, last=number == last)
+            rows = asking.workloads.domain.settled(rows)
             gaps = found.workloads.counts(rows) / len(rows) - found.answers
             self.history_.append(
                 {"round": number, "workloads": found.which.tolist(), "mean_squared_gap": float(np.mean(gaps**2))}

@@ -9,7 +9,7 @@ from sfumato.synthesis import Column, Domain, WorkloadSet, halfspaces, marginals
 from sfumato.synthesis.genetic import kernel
 from sfumato.synthesis.genetic.compiled import Compiled
 from sfumato.synthesis.genetic.objective import UNIT, residuals, squares, targets
-from sfumato.synthesis.genetic.proposals import propose, settled
+from sfumato.synthesis.genetic.proposals import propose
 from sfumato.synthesis.genetic.reference import Reference
 from sfumato.synthesis.genetic.vectorised import Vectorised
 from sfumato.synthesis.measuring import Measurements
@@ -96,7 +96,7 @@ def test_a_longer_search_keeps_its_counts_and_its_objective(family, size):
         np.testing.assert_array_equal(engine.residuals, residuals(workloads.counts(engine.rows), aimed))
         assert squares(engine.residuals) == pytest.approx(before + moved / UNIT)
         assert moved < 0
-        np.testing.assert_array_equal(engine.rows, settled(engine.rows, DOMAIN))
+        np.testing.assert_array_equal(engine.rows, DOMAIN.settled(engine.rows))
 
 
 def test_a_number_at_the_edge_of_a_half_space_falls_on_the_side_that_counting_gives_it():

@@ -121,7 +121,7 @@ random_state, noise_seed
         self._network: Generator | None = None
         self._largest: float | None = None
 
-    def _search(self, found: Measurements, rows: Rows, random: np.random.Generator) -> Rows:
+    def _search(self, found: Measurements, rows: Rows, random: np.random.Generator, *, last: bool) -> Rows:
         if self._network is None or not self.warm_start:
             coins = torch.Generator().manual_seed(int(random.integers(2**63)))
             width = sum(self._layout.widths)

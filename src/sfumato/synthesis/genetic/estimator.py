@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
-import pandas as pd
 
 from sfumato.errors import InvalidData
 from sfumato.privacy.bounds import Neighbours
-from sfumato.synthesis.domain import Domain, Rows
+from sfumato.synthesis.domain import Rows
 from sfumato.synthesis.genetic.proposals import OPERATORS
 from sfumato.synthesis.genetic.search import Settings, search
 from sfumato.synthesis.measuring import Measurements, Strategy
@@ -112,12 +111,7 @@ class GeneticSynthesizer(Synthesizer):
         self.acceptance = acceptance
         self.engine = engine
 
-    def fit(self, frame: pd.DataFrame, domain: Domain) -> Self:
-        self.objectives_: list[list[float]] = []
-        return super().fit(frame, domain)
-
-    def _search(self, found: Measurements, rows: Rows, random: np.random.Generator) -> Rows:
-        last = len(found.which) >= self._planned
+    def _search(self, found: Measurements, rows: Rows, random: np.random.Generator, *, last: bool) -> Rows:
         settings = Settings(
             sizes=dict(zip(self.operators, self.population, strict=True)),
             elite=self.elite,
@@ -131,6 +125,7 @@ class GeneticSynthesizer(Synthesizer):
         return better
 
     def _check_search(self, workloads: WorkloadSet) -> None:
+        self.objectives_: list[list[float]] = []
         operators, population = tuple(self.operators), tuple(self.population)
         if not operators or len(set(operators)) != len(operators) or not set(operators) <= set(OPERATORS):
             raise InvalidData(f"operators must be some of {OPERATORS}, each once, got {self.operators!r}")
@@ -148,10 +143,6 @@ class GeneticSynthesizer(Synthesizer):
         for name, choices in (("acceptance", get_args(Acceptance)), ("engine", get_args(Engine))):
             if getattr(self, name) not in choices:
                 raise InvalidData(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
-        self._planned = len(workloads)
-        if self.strategy != "oneshot":
-            first = sum(w.family == workloads[0].family for w in workloads) if self.strategy == "hybrid" else 0
-            self._planned = first + self.rounds * self.per_round
 
 
 def _whole(value: Any) -> bool:

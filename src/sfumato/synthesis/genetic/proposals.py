@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.synthesis.domain import Domain, Rows
+from sfumato.synthesis.domain import Domain, whole
 
 OPERATORS = ("mutate", "cross")
 
@@ -103,14 +103,3 @@ def copied(
 ) -> NDArray[np.float64]:
     """Return what a crossover writes: the category as it was, or the number with noise, kept within its bounds."""
     return np.where(sizes > 0, found, whole(np.minimum(np.maximum(found + added, 0.0), 1.0), steps))
-
-
-def whole(numbers: NDArray[np.float64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Move numbers of [0, 1] to the place of their whole number, in columns that hold whole numbers only."""
-    places = np.minimum(np.floor(numbers * steps), steps - 1)
-    return np.where(steps > 0, (places + 0.5) / np.maximum(steps, 1), numbers)
-
-
-def settled(rows: Rows, domain: Domain) -> Rows:
-    """Return rows whose whole numbers stand in their places: decoding them changes none of their answers."""
-    return np.where(domain.sizes > 0, rows, whole(rows, domain.steps))

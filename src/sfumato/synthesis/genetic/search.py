@@ -16,7 +16,7 @@ from sfumato.synthesis.genetic import kernel
 from sfumato.synthesis.genetic.compiled import Compiled
 from sfumato.synthesis.genetic.flat import flattenable
 from sfumato.synthesis.genetic.objective import UNIT, residuals, squares, targets
-from sfumato.synthesis.genetic.proposals import Proposals, propose, settled
+from sfumato.synthesis.genetic.proposals import Proposals, propose
 from sfumato.synthesis.genetic.reference import Reference
 from sfumato.synthesis.genetic.vectorised import Vectorised
 from sfumato.synthesis.measuring import Integers, Measurements
@@ -77,7 +77,7 @@ def search(
     """
     domain, n = found.workloads.domain, len(rows)
     aimed = targets(found, n)
-    engine = start(found.workloads, aimed, settled(rows, domain), settings)
+    engine = start(found.workloads, aimed, domain.settled(rows), settings)
     population = sum(settings.sizes.values())
     objectives = [squares(engine.residuals)]
     done = 0

@@ -125,7 +125,7 @@ random_state, noise_seed
         self._layout = Layout.of(workloads.domain, workloads, numbers, self.bins)
         self._free: torch.Tensor | None = None
 
-    def _search(self, found: Measurements, rows: Rows, random: np.random.Generator) -> Rows:
+    def _search(self, found: Measurements, rows: Rows, random: np.random.Generator, *, last: bool) -> Rows:
         free = self._free
         if free is None or not self.warm_start:
             generator = torch.Generator().manual_seed(int(random.integers(2**63)))
