@@ -43,7 +43,9 @@ def published_behaviour(seed: int) -> Iterator[Row]:
     pairs = marginals(_DOMAIN, resolutions=(8,))
     thresholds = halfspaces(_DOMAIN, 60, random_state=seed) + prefixes(_DOMAIN, 60, random_state=seed)
     for name in ("rap", "gem"):
-        low, high, exact = (_error(_search(name, seed), table, pairs, epsilon=e) for e in (0.05, 1.0, 1000.0))
+        low, high, exact = (
+            _error(_search(name, seed), table, pairs, epsilon=e, noise_seed=seed) for e in (0.05, 1.0, 1000.0)
+        )
         yield Row(
             f"{name}: error of two-way marginals falls with ε, to nearly nothing",
             "it does, in all figures of Aydöre et al. 2021 and Liu et al. 2021",
@@ -52,7 +54,16 @@ def published_behaviour(seed: int) -> Iterator[Row]:
         )
     for name in ("rap", "gem"):
         few, many = (
-            _error(_search(name, seed), table, pairs, epsilon=10.0, strategy="adaptive", rounds=t, per_round=1)
+            _error(
+                _search(name, seed),
+                table,
+                pairs,
+                epsilon=10.0,
+                strategy="adaptive",
+                rounds=t,
+                per_round=1,
+                noise_seed=seed,
+            )
             for t in (1, 8)
         )
         yield Row(
@@ -62,7 +73,8 @@ def published_behaviour(seed: int) -> Iterator[Row]:
             many < few,
         )
     rap, gem = (
-        np.mean([_error(_search(n, seed), table, pairs, epsilon=0.5) for _ in range(3)]) for n in ("rap", "gem")
+        np.mean([_error(_search(n, seed), table, pairs, epsilon=0.5, noise_seed=seed + k) for k in range(3)])
+        for n in ("rap", "gem")
     )
     yield Row(
         "gem beside rap on two-way marginals, ε = 0.5",
@@ -70,7 +82,9 @@ def published_behaviour(seed: int) -> Iterator[Row]:
         f"mean {gem:.5f} and {rap:.5f}",
         gem < 1.25 * rap,
     )
-    values, bins = (_error(_search(name, seed), table, thresholds, epsilon=10.0) for name in ("rap++", "rap"))
+    values, bins = (
+        _error(_search(name, seed), table, thresholds, epsilon=10.0, noise_seed=seed) for name in ("rap++", "rap")
+    )
     yield Row(
         "rap++ beside rap on half-spaces and prefixes, ε = 10",
         "better (Vietri et al. 2022); rap's half-spaces here are ours",

@@ -16,6 +16,7 @@ import pandas as pd
 from sfumato.errors import MissingExtra
 from sfumato.studies import synthetic_tables_attacked as attacked
 from sfumato.studies.study import Row, Scale, Study, StudyResult
+from sfumato.studies.synthesis_baselines import published_behaviour
 from sfumato.studies.synthesis_peers import Peer, peer_rows
 from sfumato.studies.synthetic_tables_data import census, census_is_here, census_numbers, marriages, visits
 from sfumato.synthesis import Domain, GeneticSynthesizer, WorkloadSet, halfspaces, marginals, prefixes
@@ -52,7 +53,13 @@ def run(scale: Scale, seed: int = 0) -> StudyResult:
     """Run the study; see `sfumato study run private-tables`."""
     start = time.perf_counter()
     points = attacked.measure(scale, seed)
-    rows = [*_marginal_rows(scale, seed), *_geometry_rows(scale, seed), *_number_rows(seed), *attacked.rows(points)]
+    rows = [
+        *_rival_rows(scale, seed),
+        *_marginal_rows(scale, seed),
+        *_geometry_rows(scale, seed),
+        *_number_rows(seed),
+        *attacked.rows(points),
+    ]
     return StudyResult(rows, scale, time.perf_counter() - start, {"attacks": attacked.picture(points)})
 
 
@@ -87,6 +94,16 @@ def _baseline(method: Literal["rap", "rap++", "gem"], **settings: Any) -> Any:
     from sfumato.synthesis.relaxed import RelaxedSynthesizer
 
     return RelaxedSynthesizer(**settings, method=method)
+
+
+def _rival_rows(scale: Scale, seed: int) -> Iterator[Row]:
+    """First of all: whether the baselines do what their own papers show."""
+    if scale == "smoke":
+        return
+    try:
+        yield from published_behaviour(seed)
+    except MissingExtra as missing:
+        yield Row("RAP, RAP++ and GEM", "", f"not installed: {missing}")
 
 
 def _marginal_rows(scale: Scale, seed: int) -> Iterator[Row]:
@@ -244,6 +261,24 @@ STUDY = Study(
     24,
     "private-tables",
     "Private synthetic tables by a genetic search",
-    "",
+    """Noisy answers to counting queries, and a genetic search for rows that answer alike. All searches here ask the
+same questions in the same rounds and differ only in how they find rows.
+
+- The domains are read off whole published files, which stand for codebooks. RAP, RAP++ and GEM are ours, after their
+  papers; whether they behave as those say is looked at first. They make 25,000 rows, the genetic search 2,000.
+- On two-way marginals the genetic search, RAP and GEM are on a par; at ε = 1 the network of GEM smooths the noise best,
+  and our target of 1.1 times its mean error is missed. More rows or a longer search do not change that.
+- On half-spaces and prefixes the genetic search is ahead of RAP++ on all three tables, and by our margin on two. Both
+  use ten rounds of twenty workloads, set once. RAP++ does badly on prefixes: many of these columns are zero for nearly
+  everybody, where the slope of a sigmoid is nothing; it is behind columns drawn apart there, so that beating it means
+  little. On the smaller tables ten rounds at ε = 1 leave everything behind 2,000 real rows.
+- MST and AIM run in a Python of their own, named by SFUMATO_SMARTNOISE.
+- Whoever chose rounds, queries or seeds by errors such as these on private rows would spend what no claim covers.
+- The attacks are played on the real table fair with three-way marginals as workload; without noise the search is given
+  the exact counts. Secrets are fair coins, so that half of them are read by chance; of two people one is in the table.
+  Pairs and secrets of one repetition share its rows, so the intervals behind "holds" are estimates.
+- Without noise 300 people are read nearly all. At n = 3000 a cell of three attributes holds so many people that secrets
+  are hidden in the crowd, and membership is not. At ε ≤ 1 the best of four attacks is right .56 of the time and mostly
+  .51; at ε = 10 it is .65 to .67, where nobody should take the claim's ceiling for comfort.""",
     run,
 )

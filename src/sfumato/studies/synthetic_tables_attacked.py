@@ -161,5 +161,5 @@ def picture(points: list[Point]) -> Any:
         errors.set_ylim(bottom=0)
         errors.set_ylabel("mean error of three-way marginals", color="#2b6a8a")
     figure.axes[0].set_ylabel("share of right guesses")
-    figure.axes[0].legend(fontsize=7, loc="upper left")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     return figure
