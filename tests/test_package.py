@@ -8,7 +8,15 @@ from importlib import resources
 import sfumato
 
 #: Packages whose own modules are built on torch's classes; the package itself loads them when they are asked for.
-BUILT_ON_TORCH = ("sfumato.training.error_feedback.", "sfumato.synthesis.relaxed.", "sfumato.synthesis.generator.")
+BUILT_ON_TORCH = (
+    "sfumato.training.error_feedback.",
+    "sfumato.synthesis.relaxed.",
+    "sfumato.synthesis.generator.",
+    "sfumato.federation.shared_randomness.",
+    "sfumato.federation.hypernetwork.",
+    "sfumato.federation.supermask.",
+    "sfumato.attacks.gradient_inversion.",
+)
 HEAVY = ("torch", "transformers", "diffusers", "flwr", "lifelines", "matplotlib", "duckdb", "pyspark", "polars")
 
 
@@ -39,7 +47,7 @@ def test_the_core_alone_imports_every_module_and_lists_its_studies():
 import importlib, importlib.abc, pkgutil, sys
 EXTRAS = (
     "duckdb", "sqlglot", "psycopg", "polars", "pyspark", "sksurv", "statsmodels", "mlxtend", "numba", "torch", "opacus",
-    "flwr",
+    "flwr", "skimage", "transformers",
 )
 class Absent(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
