@@ -44,6 +44,10 @@ class Entropy:
         """Return n uniform 16-bit integers, shape (n,)."""
         return np.frombuffer(self.keystream(2 * n), dtype=np.uint16)
 
+    def uint32(self, n: int) -> NDArray[np.uint32]:
+        """Return n uniform 32-bit integers, shape (n,)."""
+        return np.frombuffer(self.keystream(4 * n), dtype=np.uint32)
+
     def uint64(self, n: int) -> NDArray[np.uint64]:
         """Return n uniform 64-bit integers, shape (n,)."""
         return np.frombuffer(self.keystream(8 * n), dtype=np.uint64)

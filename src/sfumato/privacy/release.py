@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from types import TracebackType
-from typing import Any, Literal, NoReturn, Self, TypeVar
+from typing import Any, Literal, NoReturn, Self, TypeAlias, TypeVar
 
 import numpy as np
 from dp_accounting import dp_event
@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sfumato.errors import ClaimViolated, InvalidClaim, InvalidData
 from sfumato.privacy import ledger as ledgers
-from sfumato.privacy import noise, unary
+from sfumato.privacy import noise, quantized, unary
 from sfumato.privacy.accounting import Cost, cost_of
 from sfumato.privacy.bounds import FormalBound
 from sfumato.privacy.claim import Claim
@@ -31,6 +31,7 @@ from sfumato.privacy.events import ExponentialMechanismEvent
 from sfumato.privacy.grid import default_granularity, from_grid, grid_sensitivity, to_grid
 
 Drawn = TypeVar("Drawn")
+Norm: TypeAlias = Literal["linf", "l2"]
 
 REPRODUCIBLE = "the noise is reproducible from a seed"
 
@@ -409,6 +410,58 @@ class PrepaidNoise:
         exact = _positive("sigma2", sigma2)
         drawn: NDArray[np.int64] = self._sample(lambda e: noise.discrete_gaussian(exact, integers.shape, e))
         return integers + drawn
+
+    def randomized_quantization(
+        self, positions: ArrayLike, *, levels: int, keep: float | Fraction, sensitivity: float, norm: Norm
+    ) -> NDArray[np.uint8]:
+        """Round positions at random to a level among those that are kept at random; see `privacy.quantized`.
+
+        Parameters
+        ----------
+        positions : array_like of int, any shape
+            2^32 times the place among levels 0 .. levels-1.
+        levels : int
+            3 .. 256.
+        keep : float or Fraction
+            Inside (0, 1): the probability of an interior level; a float is taken as the rational number that it is.
+        sensitivity : float
+            How far neighbours move `positions`, in that norm; positive.
+        norm : {"linf", "l2"}
+
+        Returns
+        -------
+        ndarray of uint8, same shape
+        """
+        integers, exact = _integers(positions), Fraction(keep)
+        _positive("sensitivity", sensitivity)
+        drawn: NDArray[np.uint8] = self._sample(
+            lambda e: quantized.randomized_quantization(integers, levels, exact, e)
+        )
+        return drawn
+
+    def binomial_quantization(
+        self, positions: ArrayLike, *, trials: int, sensitivity: float, norm: Norm
+    ) -> NDArray[np.uint8]:
+        """Count coins of probability position / 2^32, `trials` of them for each position; see `privacy.quantized`.
+
+        Parameters
+        ----------
+        positions : array_like of int, any shape
+            0 .. 2^32.
+        trials : int
+            1 .. 255.
+        sensitivity : float
+            How far neighbours move `positions`, in that norm; positive.
+        norm : {"linf", "l2"}
+
+        Returns
+        -------
+        ndarray of uint8, same shape
+        """
+        integers = _integers(positions)
+        _positive("sensitivity", sensitivity)
+        drawn: NDArray[np.uint8] = self._sample(lambda e: quantized.binomial_quantization(integers, trials, e))
+        return drawn
 
     def bernoulli(self, p: int | float | Fraction, size: int | tuple[int, ...]) -> NDArray[np.bool_]:
         """Draw coins that fall true with probability exactly p: the secret sample of a sampled mechanism."""
