@@ -14,7 +14,7 @@ import numpy as np
 from sfumato.errors import InvalidData, ProtocolError
 from sfumato.federation.message import Message
 from sfumato.federation.protocol import Fields
-from sfumato.federation.secure_sum.client import Contribution
+from sfumato.federation.secure_sum.client import LAST_STAGE, Contribution
 from sfumato.federation.secure_sum.computation import SumComputation
 from sfumato.federation.secure_sum.protocol import SecureSum
 
@@ -45,7 +45,7 @@ class Participant:
 
 
 class SecurelySummed:
-    """A computation as a protocol in which the server learns each sum and no vector: four messages a silo and sum.
+    """A computation as a protocol in which the server learns each sum and no vector: five messages a silo and sum.
 
     Each sum is a `SecureSum` of its own, with fresh keys and masks; what that class says of drop-outs, of the server's
     honesty and of the bound holds for each. A silo that dropped out of one sum takes part in the next. A silo makes its
@@ -127,7 +127,7 @@ class SecurelySummed:
         inner, own = self._remembered(number, memory)
         stage = _opened(request, "stage")
         values: Any = np.zeros(self.summing.length, np.int64)
-        if stage.integer("stage", low=1, high=4) == _VECTORS:
+        if stage.integer("stage", low=1, high=LAST_STAGE) == _VECTORS:
             request.expect("sum-number", "stage", "request")
             # The sum's own check comes first: a vector that is asked for out of order is not made.
             if inner.get("stage") != _VECTORS - 1:
