@@ -140,9 +140,7 @@ def _run(thresholds: list[Probability], u: int, entropy: Entropy) -> int:
     return sum(u < threshold.floor(bits) for threshold in thresholds)
 
 
-def _below_ratio(
-    numerator: NDArray[np.int64], denominator: NDArray[np.int64], entropy: Entropy
-) -> NDArray[np.bool_]:
+def _below_ratio(numerator: NDArray[np.int64], denominator: NDArray[np.int64], entropy: Entropy) -> NDArray[np.bool_]:
     """Draw coins of probability numerator / (denominator · 2^32), exactly.
 
     A uniform number whose first 32 digits are u lies below t if u + 1 <= 2^32 t, above if u >= 2^32 t; in between, what

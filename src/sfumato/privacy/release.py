@@ -434,9 +434,7 @@ class PrepaidNoise:
         """
         integers, exact = _integers(positions), Fraction(keep)
         _positive("sensitivity", sensitivity)
-        drawn: NDArray[np.uint8] = self._sample(
-            lambda e: quantized.randomized_quantization(integers, levels, exact, e)
-        )
+        drawn: NDArray[np.uint8] = self._sample(lambda e: quantized.randomized_quantization(integers, levels, exact, e))
         return drawn
 
     def binomial_quantization(

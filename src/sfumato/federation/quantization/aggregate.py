@@ -137,7 +137,9 @@ class Blanket:
         powers = log_powers(log_noise, n - 1)
         # Fewer draws hide less: the draws of a bucket are counted as the fewest in it.
         fewest = np.unique(stats.binom.ppf(np.linspace(0, 1, _BUCKETS + 1)[1:-1], n - 1, weight).astype(int))
-        fewest = np.unique(np.concatenate(([0], stats.binom.ppf([1e-9, 1e-4, 1e-2], n - 1, weight), fewest)).astype(int))
+        fewest = np.unique(
+            np.concatenate(([0], stats.binom.ppf([1e-9, 1e-4, 1e-2], n - 1, weight), fewest)).astype(int)
+        )
         ends = np.append(fewest[1:], n)
         log_tail = stats.binom.logsf(np.append(fewest, n) - 1, n - 1, weight)
         self.parts = [
@@ -149,8 +151,8 @@ class Blanket:
     @lru_cache(maxsize=64)
     def of(law: Any, n: int) -> Blanket:
         """The best of a family of blankets: fair coins at some distance, and runs of equal probabilities."""
-        if type(law).__name__ == "PBM":
-            raise InvalidData("a certified bound needs a law that is affine between corners: RQM")
+        if not law.affine:
+            raise InvalidData("others='certified' needs a law that is affine between corners: RQM")
         size = law.outcomes
         shapes = [np.full(length, 1 / length) for length in range(2, size + 1)]
         for gap in range(2, size):

@@ -78,10 +78,18 @@ class RQM:
         if not 0 < self.keep_probability < 1:
             raise InvalidClaim(f"keep_probability must be inside (0, 1), got {self.keep_probability!r}")
 
+    #: Whether the law of a report is affine in the number between `corners`.
+    affine = True
+
     @property
     def outcomes(self) -> int:
         """How many values a report can have: 0 .. outcomes - 1."""
         return self.levels
+
+    @property
+    def unit(self) -> float:
+        """What a position of 1 stands for: a level's step."""
+        return self.step
 
     @property
     def half_width(self) -> float:
@@ -147,7 +155,7 @@ class RQM:
             places,
             levels=self.levels,
             keep=self.keep_probability,
-            sensitivity=_in_positions(sensitivity, _ONE / self.step, places.size, norm),
+            sensitivity=_in_positions(sensitivity, _ONE / self.unit, places.size, norm),
             norm=norm,
         )
 
@@ -247,10 +255,18 @@ class PBM:
         if not _is_whole(self.trials) or not 1 <= self.trials < MOST_LEVELS:
             raise InvalidClaim(f"trials must be an integer in 1 .. {MOST_LEVELS - 1}, got {self.trials!r}")
 
+    #: Whether the law of a report is affine in the number between `corners`.
+    affine = False
+
     @property
     def outcomes(self) -> int:
         """How many values a report can have: 0 .. outcomes - 1."""
         return self.trials + 1
+
+    @property
+    def unit(self) -> float:
+        """What a position of 1 stands for: a probability of 1."""
+        return self.clip / self.theta
 
     @property
     def corners(self) -> Floats:
@@ -279,7 +295,7 @@ class PBM:
     def perturb(self, x: ArrayLike, noise: PrepaidNoise, *, sensitivity: float, norm: Norm) -> NDArray[np.uint8]:
         """Report each number, with noise that was paid for; neighbours move `x` by at most `sensitivity`."""
         places = self.positions(x)
-        declared = _in_positions(sensitivity, _ONE * self.theta / self.clip, places.size, norm)
+        declared = _in_positions(sensitivity, _ONE / self.unit, places.size, norm)
         return noise.binomial_quantization(places, trials=self.trials, sensitivity=declared, norm=norm)
 
     def encode(self, x: ArrayLike) -> NDArray[np.uint8]:
