@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from sfumato.privacy import noise, unary
+from sfumato.privacy import noise, quantized, unary
 from sfumato.privacy.entropy import Entropy
 from sfumato.privacy.release import PrepaidNoise, Release
 
@@ -33,6 +33,9 @@ class Draw:
             return np.sqrt((gap**2).sum()) / float(self.declared["l2_sensitivity"])
         if self.kind in ("randomized_response", "unary_encoding"):  # one unit owns one entry, whatever it changes to
             return float((gap > 0).sum())
+        if self.kind.endswith("_quantization"):
+            moved = gap.max() if self.declared["norm"] == "linf" else np.sqrt((gap**2).sum())
+            return moved / float(self.declared["sensitivity"])
         if self.kind == "bernoulli":  # it hides nothing
             return 0.0
         return gap.max() / float(self.declared["sensitivity"])
@@ -73,7 +76,12 @@ def _record(run, data, rng, forced=None):
     def bits(values):  # of at most 8 categories, packed
         return rng.integers(0, 256, (len(values), 1), np.uint8)
 
+    def levels(values):
+        return rng.integers(0, 3, values.shape).astype(np.uint8)
+
     with pytest.MonkeyPatch.context() as patch:
+        for kind in ("randomized_quantization", "binomial_quantization"):
+            patch.setattr(PrepaidNoise, kind, recording(kind, levels))
         for scope in (Release, PrepaidNoise):
             patch.setattr(scope, "discrete_laplace", recording("discrete_laplace", noisy))
             patch.setattr(scope, "discrete_gaussian", recording("discrete_gaussian", noisy))
@@ -107,6 +115,11 @@ def less_noise(factor=2):
     """All noise at a fraction of its scale; choices at that multiple of their ε."""
     laplace, gaussian, choice = noise.discrete_laplace, noise.discrete_gaussian, noise.exponential_choice
     response, encoding = noise.randomized_response, unary.unary_encoding
+    rounding, coins = quantized.randomized_quantization, quantized.binomial_quantization
+
+    def spread(positions, centre):  # as if the levels ended closer to the clip
+        return np.clip(centre + factor * (positions - centre), 1, 2 * centre - 1)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(noise, "discrete_laplace", lambda scale, size, entropy: laplace(scale / factor, size, entropy))
         patch.setattr(
@@ -121,6 +134,18 @@ def less_noise(factor=2):
             unary,
             "unary_encoding",
             lambda categories, k, epsilon, entropy: encoding(categories, k, factor * epsilon, entropy),
+        )
+        patch.setattr(
+            quantized,
+            "randomized_quantization",
+            lambda positions, levels, keep, entropy: rounding(
+                spread(positions, levels - 1 << 31), levels, 1 - (1 - keep) / factor, entropy
+            ),
+        )
+        patch.setattr(
+            quantized,
+            "binomial_quantization",
+            lambda positions, trials, entropy: coins(spread(positions, 1 << 31), trials, entropy),
         )
         patch.setattr(
             noise,

@@ -1,4 +1,4 @@
-"""Exact samplers of quantisers: their laws, to the last bit where ties decide. Claims: tests/federation/quantization."""
+"""Exact samplers of quantisers: their laws, also where ties decide. Claims: tests/federation/quantization."""
 
 from fractions import Fraction
 

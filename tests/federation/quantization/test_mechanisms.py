@@ -87,12 +87,13 @@ def test_the_sampler_has_this_law():
         assert chi_square(rqm, float(rng.uniform(-rqm.clip, rqm.clip)), 1_000_000) > 1e-8
 
 
-def test_a_sampler_whose_runs_start_one_later_is_caught(monkeypatch):
-    """The mutation: the geometric numbers counted from the other end of their range."""
+@pytest.mark.parametrize("shift", [-1, 1])
+def test_a_sampler_whose_geometric_numbers_start_elsewhere_is_caught(monkeypatch, shift):
+    """The mutation: geometric numbers from 0 where those from 1 are meant, or the other way round."""
     honest = quantized._dropped
 
     def shifted(levels, keep, n, entropy):
-        return honest(levels, keep, n, entropy) + 1
+        return honest(levels, keep, n, entropy) + shift
 
     monkeypatch.setattr(quantized, "_dropped", shifted)
     assert chi_square(PAPER, 0.3, 100_000) < 1e-100

@@ -54,7 +54,7 @@ def local_epsilon(law: Law) -> float:
     return float(np.ptp(log_law(law, law.corners), axis=0).max())
 
 
-def renyi(law: Law, alpha: float, n: int = 1, others: Others = "worst") -> float:
+def renyi(law: Any, alpha: float, n: int = 1, others: Others = "worst") -> float:
     """Rényi divergence of one coordinate when one of n clients' numbers is replaced, and the sum of reports is seen.
 
     Given the others, the largest divergence is between two corners (see `RQM`: the law of the sum is affine in that of
@@ -175,7 +175,7 @@ class Blanket:
         return best
 
     def log_moment(self, log_p: Floats, log_q: Floats, order: float) -> Floats:
-        """A bound of the log of the sum of P^order Q^(1 - order) for laws P, Q of a report to which others are added."""
+        """A bound of the log of the sum of P^order Q^(1 - order), for laws P, Q of a report and whatever others add."""
         parts = [
             weight + log_moment(log_convolve(log_p, noise), log_convolve(log_q, noise), order)
             for noise, weight in self.parts

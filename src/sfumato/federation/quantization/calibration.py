@@ -24,7 +24,8 @@ def calibrate_rqm(target: float, alpha: float, n: int, *, clip: float, levels: i
 
     For each keep probability the smallest extension that suffices is found by bisection (the divergence falls with the
     extension, the variance grows); then the best keep probability, on a grid and then between its neighbours. During
-    the search others all hold the same corner or half of them either end; the result is held to ``others="worst"``, widened by small steps where that asks for it.
+    the search others all hold the same corner, or half of them either end; the result is held to ``others="worst"``,
+    and widened by small steps where that asks for it.
 
     Raises
     ------
@@ -38,7 +39,7 @@ def calibrate_rqm(target: float, alpha: float, n: int, *, clip: float, levels: i
         law = RQM(1.0, extension, levels, keep)
         ends = log_law(law, [-1.0, 1.0])
         if n == 1:
-            return float(renyi_divergence(*ends, alpha))
+            return float(renyi_divergence(ends[0], ends[1], alpha))
         half = log_power(log_convolve(*ends), (n - 1) // 2)  # half at one end, half at the other
         odd = half if n % 2 else log_convolve(ends[0], half)
         alike = [log_power(each, n - 1) for each in log_law(law, law.corners[law.corners >= 0])]

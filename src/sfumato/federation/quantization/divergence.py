@@ -39,8 +39,8 @@ def renyi_divergence(log_p: Floats, log_q: Floats, order: float) -> Floats:
     if math.isinf(order):
         with np.errstate(invalid="ignore"):
             loss = np.where(np.isneginf(log_p), -np.inf, log_p - log_q)
-        return np.maximum(loss.max(axis=-1), 0.0)
-    return np.maximum(log_moment(log_p, log_q, order) / (order - 1), 0.0)
+        return np.asarray(np.maximum(loss.max(axis=-1), 0.0))
+    return np.asarray(np.maximum(log_moment(log_p, log_q, order) / (order - 1), 0.0))
 
 
 def log_convolve(log_p: Floats, log_q: Floats) -> Floats:

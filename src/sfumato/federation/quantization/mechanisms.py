@@ -210,7 +210,7 @@ class RQM:
         return reach - (self.levels - 2) * math.log1p(-self.keep_probability)
 
     def renyi(self, alpha: float, n: int = 1, others: Others = "worst") -> float:
-        """Rényi divergence of order alpha of one coordinate, of one report or of the sum of n; see `aggregate.renyi`."""
+        """Rényi divergence of one coordinate, of one report or of the sum of n; see `aggregate.renyi`."""
         return aggregate.renyi(self, alpha, n, others)
 
     @classmethod
@@ -321,7 +321,7 @@ class PBM:
         return aggregate.local_epsilon(self)
 
     def renyi(self, alpha: float, n: int = 1, others: Others = "worst") -> float:
-        """Rényi divergence of order alpha of one coordinate, of one report or of the sum of n; see `aggregate.renyi`."""
+        """Rényi divergence of one coordinate, of one report or of the sum of n; see `aggregate.renyi`."""
         return aggregate.renyi(self, alpha, n, others)
 
 
@@ -331,7 +331,7 @@ Mechanism: TypeAlias = RQM | PBM
 def _encode(mechanism: Mechanism, x: ArrayLike) -> NDArray[np.uint8]:
     values, claim = _finite(x), mechanism.claim
     with Release(claim, purpose=f"{type(mechanism).__name__}, a number a client") as release:
-        noise = release.prepaid(claim.bound)  # type: ignore[arg-type]
+        noise = release.prepaid(claim.bound)
         return mechanism.perturb(values, noise, sensitivity=2 * mechanism.clip, norm="linf")
 
 

@@ -1,7 +1,7 @@
 """A public random rotation that spreads a vector over its coordinates, in O(d log d).
 
-For `QuantizedMean` with an l2 clip. Ailon and Chazelle 2009 (random signs, then Hadamard); in private sums: Kairouz, Liu
-and Steinke 2021.
+For `QuantizedMean` with an l2 clip. Ailon and Chazelle 2009 (random signs, then Hadamard); in private sums: Kairouz,
+Liu and Steinke 2021.
 """
 
 from __future__ import annotations

@@ -144,7 +144,11 @@ class QuantizedMean:
     @property
     def claim(self) -> Claim:
         """What a client is promised about its vector when its reports are seen: local privacy."""
-        return self._claim(None, 1)
+        return self.local_claim()
+
+    def local_claim(self, rounds: int = 1) -> Claim:
+        """What a client is promised that reports `rounds` vectors in the open."""
+        return self._claim(None, rounds)
 
     def aggregate_claim(self, honest: int, rounds: int = 1) -> Claim:
         """What a client is promised when only sums are seen, each of at least `honest` honest clients' reports.
@@ -203,7 +207,7 @@ class QuantizedMean:
         coordinates = self.prepare(values)
         name = type(self.mechanism).__name__
         with Release(claim, purpose=f"{name}, {self.dimension} coordinates a client") as release:
-            noise = release.prepaid(claim.bound)  # type: ignore[arg-type]
+            noise = release.prepaid(claim.bound)
             reach = 2 * self.mechanism.clip if self.clip == "linf" else self._reach
             return self.mechanism.perturb(coordinates, noise, sensitivity=reach, norm=self.clip)
 
@@ -245,7 +249,7 @@ class QuantizedMean:
     @property
     def _reach(self) -> float:
         assert self.l2_clip is not None  # only asked for l2
-        resolution = self.mechanism.unit / 2**FRACTION_BITS
+        resolution = float(self.mechanism.unit / 2**FRACTION_BITS)
         return 2 * self.l2_clip * (1 + _FLOAT_ERROR) + math.sqrt(self.size) * resolution
 
     def _claim(self, honest: int | None, rounds: int) -> Claim:
