@@ -26,13 +26,13 @@ def quantization() -> Iterator[Exhibit]:
     yield Exhibit(
         "coordinate-epsilon",
         "The ε of one coordinate, claimed for a whole gradient",
-        "how the curves of Youn et al. (arXiv 2306.11913) read if they are taken for the client's guarantee (system 19)",
+        "the curves of Youn et al. (arXiv 2306.11913), if they are taken for the client's guarantee (system 19)",
         Claim(PureDP(_NUMBER.epsilon_local()), unit="user", neighbours="replace-one", trust="local"),
         _whole,
         [(up, -up)],
         f"a gradient of {_COORDINATES} coordinates, all at the upper clip or all at the lower",
         "Each coordinate is reported with noise of its own, and all of them move when the client is replaced.",
-        f"State {_COORDINATES} times as much (`QuantizedMean.claim`), or report one coordinate, which the server names.",
+        f"State the vector's (`QuantizedMean.claim`), {_COORDINATES} times as much; or report one coordinate.",
         _single,
     )
 

@@ -7,6 +7,7 @@ arbitrary others is the privacy blanket of Balle, Bell, Gascón and Nissim (CRYP
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 from typing import Protocol as Structural
@@ -28,7 +29,7 @@ from sfumato.federation.quantization.divergence import (
 #: What the other clients hold: the worst that was found, a bound for whatever it is, or this number.
 Others: TypeAlias = Literal["worst", "certified"] | float
 
-_BUCKETS = 12  # of the number of blanket draws, in `Blanket.log_moment`
+_BUCKETS = 12  # of the number of blanket draws, in `Blanket`
 
 
 class Law(Structural):
@@ -91,7 +92,7 @@ def renyi(law: Any, alpha: float, n: int = 1, others: Others = "worst") -> float
         blanket = Blanket.of(law, n)
         if math.isinf(alpha):
             return _largest(own, alpha)  # nobody may draw from the blanket
-        moments = blanket.log_moment(own[:, np.newaxis], own, alpha)
+        moments = blanket.log_moments(own[:, np.newaxis], own, [alpha])
         return max(0.0, float(moments.max()) / (alpha - 1))
     rest = _found(law, n - 1) if others == "worst" else [log_power(log_law(law, others), n - 1)]
     return max(_largest(log_convolve(own, each), alpha) for each in rest)
@@ -168,19 +169,28 @@ class Blanket:
                 continue
             with np.errstate(divide="ignore"):
                 candidate = Blanket(np.log(shape), weight, n)
-            moment = float(candidate.log_moment(own[0], own[1], 2.0))
+            moment = float(candidate.log_moments(own[0], own[1], [2.0])[0])
             if moment < least:
                 best, least = candidate, moment
         assert best is not None  # every law has full support
         return best
 
-    def log_moment(self, log_p: Floats, log_q: Floats, order: float) -> Floats:
-        """A bound of the log of the sum of P^order Q^(1 - order), for laws P, Q of a report and whatever others add."""
-        parts = [
-            weight + log_moment(log_convolve(log_p, noise), log_convolve(log_q, noise), order)
-            for noise, weight in self.parts
-            if weight > -math.inf
-        ]
+    def log_moments(self, log_p: Floats, log_q: Floats, orders: Sequence[float]) -> Floats:
+        """Bounds of the logs of the sums of P^order Q^(1 - order), for laws P, Q of a report and whatever others add.
+
+        Parameters
+        ----------
+        log_p, log_q : ndarray of float64, shapes (..., k) that broadcast
+
+        Returns
+        -------
+        ndarray of float64, shape (len(orders), ...)
+        """
+        parts = []
+        for noise, weight in self.parts:
+            if weight > -math.inf:
+                seen = log_convolve(log_p, noise), log_convolve(log_q, noise)
+                parts.append([weight + log_moment(*seen, order) for order in orders])
         return np.asarray(special.logsumexp(parts, axis=0))
 
 

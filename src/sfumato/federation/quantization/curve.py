@@ -68,10 +68,13 @@ def moved(law: Any, orders: tuple[float, ...], distances: Floats, honest: int | 
     x, y, place = np.concatenate(first), np.concatenate(second), np.concatenate(index)
     log_x, log_y = log_law(law, x), log_law(law, y)
     result = np.zeros((len(orders), len(distances)))
-    for row, order in enumerate(orders):
-        for p, q in ((log_x, log_y), (log_y, log_x)):
-            moments = log_moment(p, q, order) if honest is None else Blanket.of(law, honest).log_moment(p, q, order)
-            np.maximum.at(result[row], place, np.maximum(moments, 0.0) / (order - 1))
+    for p, q in ((log_x, log_y), (log_y, log_x)):
+        if honest is None:
+            moments = np.array([log_moment(p, q, order) for order in orders])
+        else:
+            moments = Blanket.of(law, honest).log_moments(p, q, orders)
+        for row, order in enumerate(orders):
+            np.maximum.at(result[row], place, np.maximum(moments[row], 0.0) / (order - 1))
     return np.maximum.accumulate(result, axis=1)
 
 

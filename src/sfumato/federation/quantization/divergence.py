@@ -10,7 +10,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 Floats = NDArray[np.float64]
 
@@ -31,7 +30,9 @@ def log_moment(log_p: Floats, log_q: Floats, order: float) -> Floats:
     """
     with np.errstate(invalid="ignore"):
         terms = np.where(np.isneginf(log_p), -np.inf, order * log_p - (order - 1) * log_q)
-    return np.asarray(special.logsumexp(terms, axis=-1))
+        largest = terms.max(axis=-1, keepdims=True)
+        total = np.exp(terms - largest).sum(axis=-1)
+        return np.asarray(np.where(np.isposinf(largest[..., 0]), np.inf, np.log(total) + largest[..., 0]))
 
 
 def renyi_divergence(log_p: Floats, log_q: Floats, order: float) -> Floats:
@@ -59,9 +60,10 @@ def log_convolve(log_p: Floats, log_q: Floats) -> Floats:
     if log_p.ndim == 1 and k > n:
         return log_convolve(log_q, log_p)
     if log_p.min() + log_q.min() > _SMALLEST:  # nothing vanishes: sums of products are as accurate as their logs
-        p, q = np.exp(log_p), np.exp(log_q)
-        rows = [np.convolve(row, q) for row in p.reshape(-1, k)]
-        return np.asarray(np.log(np.array(rows).reshape(*log_p.shape[:-1], k + n - 1)))
+        shifted = np.zeros((k, k + n - 1))
+        for i in range(k):
+            shifted[i, i : i + n] = np.exp(log_q)
+        return np.asarray(np.log(np.exp(log_p) @ shifted))
     total = np.full((*log_p.shape[:-1], k + n - 1), -np.inf)
     for i in range(k):
         place = total[..., i : i + n]
