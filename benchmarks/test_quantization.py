@@ -2,8 +2,8 @@
 
 `pytest benchmarks/test_quantization.py -s`. RQM's peers are research code that no registry has, so its algorithm is
 written out twice in numpy: as the paper states it, with a mask of kept levels, and with geometric numbers. Measured on
-two cores shared with others (load 9): RQM 243 ns a coordinate, so 10^8 in 24 s; numpy with a mask 388 ns, with geometric
-numbers 179 ns; our discrete Gaussian 264 ns; OpenDP's 450 µs; PBM with 15 exact coins 93 ns.
+two cores shared with others (load 9): RQM 243 ns a coordinate, so 10^8 in 24 s; numpy with a mask 388 ns, with
+geometric numbers 179 ns; our discrete Gaussian 264 ns; OpenDP's 450 µs; PBM with 15 exact coins 93 ns.
 """
 
 from __future__ import annotations

@@ -29,6 +29,8 @@ from sfumato.federation.quantization.divergence import (
 #: What the other clients hold: the worst that was found, a bound for whatever it is, or this number.
 Others: TypeAlias = Literal["worst", "certified"] | float
 
+_WIDTHS = (0.09, 0.125, 0.16, 0.2, math.inf)  # of the Gaussians, in numbers of levels
+_TRIED = 6  # shapes
 _BUCKETS = 12  # of the number of blanket draws, in `Blanket`
 
 
@@ -151,29 +153,12 @@ class Blanket:
     @staticmethod
     @lru_cache(maxsize=64)
     def of(law: Any, n: int) -> Blanket:
-        """The best of a family of blankets: fair coins at some distance, and runs of equal probabilities."""
+        """Of the blankets that keep most variance, the best for the ends of [-c, c] and order 2."""
         if not law.affine:
             raise InvalidData("others='certified' needs a law that is affine between corners: RQM")
-        size = law.outcomes
-        shapes = [np.full(length, 1 / length) for length in range(2, size + 1)]
-        for gap in range(2, size):
-            coin = np.zeros(gap + 1)
-            coin[[0, gap]] = 0.5
-            shapes.append(coin)
-        laws = law.pmf(law.corners)
-        own = log_law(law, law.corners[[0, -1]])
-        best, least = None, math.inf
-        for shape in shapes:
-            weight = min(contained(shape, each) for each in laws)
-            if weight <= 0:
-                continue
-            with np.errstate(divide="ignore"):
-                candidate = Blanket(np.log(shape), weight, n)
-            moment = float(candidate.log_moments(own[0], own[1], [2.0])[0])
-            if moment < least:
-                best, least = candidate, moment
-        assert best is not None  # every law has full support
-        return best
+        low, high = log_law(law, law.corners[[0, -1]])
+        blankets = [Blanket(np.log(shape), weight, n) for shape, weight in _contained_shapes(law)]
+        return min(blankets, key=lambda each: float(each.log_moments(low, high, [2.0])[0]))
 
     def log_moments(self, log_p: Floats, log_q: Floats, orders: Sequence[float]) -> Floats:
         """Bounds of the logs of the sums of P^order Q^(1 - order), for laws P, Q of a report and whatever others add.
@@ -192,6 +177,22 @@ class Blanket:
                 seen = log_convolve(log_p, noise), log_convolve(log_q, noise)
                 parts.append([weight + log_moment(*seen, order) for order in orders])
         return np.asarray(special.logsumexp(parts, axis=0))
+
+
+@lru_cache(maxsize=64)
+def _contained_shapes(law: Any) -> list[tuple[Floats, float]]:
+    """Discrete Gaussians, cut off, and uniform runs, with the weights that every law of a report contains."""
+    size = law.outcomes
+    place = [np.arange(length) - (length - 1) / 2 for length in range(2, size + 1)]
+    wide = [np.exp(-((k / (size * width)) ** 2) / 2) for k in place for width in _WIDTHS]
+    laws = law.pmf(law.corners[law.corners >= 0])  # the others are mirror images, as the shapes are their own
+    found = []
+    for shape in (each / each.sum() for each in wide):
+        weight = min(contained(shape, each) for each in laws)
+        variance = float(shape @ (np.arange(len(shape)) - (len(shape) - 1) / 2) ** 2)
+        found.append((weight * variance, shape, weight))
+    found.sort(key=lambda each: -each[0])
+    return [(shape, weight) for _, shape, weight in found[:_TRIED]]
 
 
 def contained(shape: Floats, pmf: Floats) -> float:
