@@ -207,6 +207,16 @@ def test_the_blanket_covers_whatever_the_others_hold(n):
     assert PAPER.renyi(2, n) <= bounds[2]
 
 
+def test_a_blanket_loses_none_of_its_cases():
+    """Where nobody draws from it the client is bare: rare, and what large orders are about."""
+    for n in (1, 2, 40, 150):
+        parts = agg.Blanket.of(PAPER, n).parts
+        assert sum(math.exp(weight) for _, weight in parts) == pytest.approx(1)
+        assert len(parts[0][0]) == 1
+    bare = 63 * PAPER.renyi(64) + 39 * math.log1p(-agg._contained_shapes(PAPER)[0][1])
+    assert 63 * PAPER.renyi(64, 40, "certified") > bare - 30
+
+
 def test_what_is_contained_in_a_law():
     coin = np.array([0.5, 0.5])
     assert agg.contained(coin, np.array([0.2, 0.5, 0.3])) == pytest.approx(1.0)

@@ -143,11 +143,10 @@ class Blanket:
         fewest = np.unique(
             np.concatenate(([0], stats.binom.ppf([1e-9, 1e-4, 1e-2], n - 1, weight), fewest)).astype(int)
         )
-        ends = np.append(fewest[1:], n)
-        log_tail = stats.binom.logsf(np.append(fewest, n) - 1, n - 1, weight)
+        log_masses = stats.binom.logpmf(np.arange(n), n - 1, weight)
         self.parts = [
-            (powers[k], float(special.logsumexp(log_tail[[i, i + 1]], b=[1, -1])) if end < n else float(log_tail[i]))
-            for i, (k, end) in enumerate(zip(fewest, ends, strict=True))
+            (powers[k], float(special.logsumexp(log_masses[k:end])))
+            for k, end in zip(fewest, np.append(fewest[1:], n), strict=True)
         ]
 
     @staticmethod
@@ -173,9 +172,8 @@ class Blanket:
         """
         parts = []
         for noise, weight in self.parts:
-            if weight > -math.inf:
-                seen = log_convolve(log_p, noise), log_convolve(log_q, noise)
-                parts.append([weight + log_moment(*seen, order) for order in orders])
+            seen = log_convolve(log_p, noise), log_convolve(log_q, noise)
+            parts.append([weight + log_moment(*seen, order) for order in orders])
         return np.asarray(special.logsumexp(parts, axis=0))
 
 
