@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sfumato.attacks.bayesian_audit import Auditor
 from sfumato.attacks.coins import accuracy_ceiling
 from sfumato.evidence import Evidence, Verdict, clopper_pearson_lower
-from sfumato.federation.quantization import RQM, QuantizedMean
+from sfumato.federation.quantization import RQM, QuantizedMean, coordinate_clip
 from sfumato.privacy.bounds import PureDP
 from sfumato.privacy.claim import Claim
 from sfumato.studies.quantization_digits import Digits
@@ -98,6 +98,23 @@ def _candidate_rows(games: int, seed: int) -> Iterator[Row]:
             f"{found.value:.3f} [{found.interval[0]:.3f}, 1]: {found.verdict}",
             found.verdict == expected,
         )
+    yield _opposite_row(games)
+
+
+def _opposite_row(games: int) -> Row:
+    """A claim for the vector that says something, against its worst pair: opposite gradients of full norm."""
+    d = Digits.load().model.size
+    c = coordinate_clip(1.0, d)
+    mean = QuantizedMean(RQM(c, 20 * c, levels=4, keep_probability=0.02), d, "l2", 1.0)
+    gradient = np.eye(1, d)[0]
+    found = two_candidates(mean, gradient, -gradient, mean.claim, games)
+    return Row(
+        f"opposite gradients of norm 1 in 2 bits a coordinate, Δ = 20c, q = 0.02, l2 clip and rotation, ε₂ = "
+        f"{mean.price().vector:.2f} a vector, seen in the open: the attacker is right; against the claim of the vector",
+        f"at most {_ceiling(mean.claim):.3f} if the claim holds",
+        f"{found.value:.3f} [{found.interval[0]:.3f}, 1]: {found.verdict}",
+        found.verdict == "consistent",
+    )
 
 
 def reconstructed(gradient: Floats, label: int, features: int, classes: int) -> Floats:
