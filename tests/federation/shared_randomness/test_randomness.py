@@ -64,7 +64,7 @@ def test_a_seed_is_64_digits(seed):
 
 
 def test_bad_addresses_and_threads():
-    with pytest.raises(InvalidData, match="step must fit"):
+    with pytest.raises(InvalidData, match="must fit 64 bits"):
         Directions(SEED).address(-1, 0, 0)
     with pytest.raises(InvalidData, match="threads"):
         Directions(SEED, 0)

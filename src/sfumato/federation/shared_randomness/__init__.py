@@ -10,18 +10,42 @@ from sfumato.lazy import imported
 
 _MODULES = {
     "Codec": "codecs",
+    "DPZO": "private",
     "Directions": "randomness",
+    "Header": "log",
+    "Log": "log",
+    "Record": "log",
+    "Settings": "tuner",
+    "SharedRandomnessProtocol": "protocol",
+    "SharedRandomnessTuner": "tuner",
+    "TunedRun": "protocol",
+    "causal_lm": "language",
     "decode_log8": "codecs",
     "encode_log8": "codecs",
+    "LabelWordLoss": "language",
+    "noise_multiplier_for": "private",
     "official_seed": "randomness",
+    "read_records": "log",
 }
 
 __all__ = [
+    "DPZO",
     "Codec",
     "Directions",
+    "Header",
+    "LabelWordLoss",
+    "Log",
+    "Record",
+    "Settings",
+    "SharedRandomnessProtocol",
+    "SharedRandomnessTuner",
+    "TunedRun",
+    "causal_lm",
     "decode_log8",
     "encode_log8",
+    "noise_multiplier_for",
     "official_seed",
+    "read_records",
 ]
 
 

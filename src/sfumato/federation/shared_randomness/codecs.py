@@ -128,7 +128,7 @@ class Codec:
             bits = np.unpackbits(raw)
             if bits[scalars:].any():
                 raise ProtocolError("the bits that fill up the last byte must be 0")
-            return 1.0 - 2.0 * bits[:scalars]
+            return np.where(bits[:scalars] == 1, -1.0, 1.0)
         if self.name == "f32":
             floats = np.frombuffer(payload, "<f4").astype(np.float64)
             if np.isinf(floats).any():
@@ -145,7 +145,7 @@ class Codec:
         return low + (place > threshold)
 
     def _levels(self) -> Floats:
-        return _LOG_LEVELS if self.name == "log8" else np.arange(128) * (self.scale / 127)
+        return _LOG_LEVELS if self.name == "log8" else np.arange(128, dtype=np.float64) * (self.scale / 127)
 
     def _table(self) -> Floats:
         """Value of each byte."""

@@ -68,9 +68,8 @@ class Directions:
 
     def address(self, step: int, machine: int, sample: int, block: int = 0) -> tuple[int, int]:
         """Return key and counter of a block, as whole numbers of 128 and 256 bits."""
-        for name, value in (("step", step), ("machine", machine), ("sample", sample), ("block", block)):
-            if not 0 <= value < _WORD:
-                raise InvalidData(f"{name} must fit 64 bits")
+        if min(step, machine, sample, block) < 0 or max(step, machine, sample, block) >= _WORD:
+            raise InvalidData("step, machine, sample and block must fit 64 bits")
         return _key(self.run_seed, machine), (((step * _WORD) + sample) * _WORD + block) * _WORD
 
     def draw(self, step: int, machine: int, sample: int, size: int) -> Vector:
