@@ -65,7 +65,7 @@ class SharedRandomnessProtocol:
     Parameters
     ----------
     model : torch.nn.Module
-        The base weights, the same everywhere; in evaluation mode.
+        The base weights, the same everywhere; in evaluation mode. They are moved within a step, and back after it.
     loss_fn : callable
         ``loss_fn(model, batch)`` returns a loss for each example.
     settings : Settings
@@ -211,13 +211,16 @@ class SharedRandomnessProtocol:
         with self._lock:
             tuner = self._tuner
             tuner.machine = machine
-            self._catch_up(first, records, memory)
-            reply: dict[str, Any] = {}
-            if self._compares(step):
-                reply["weights_hash"] = tuner.weights_hash()
-            if step < self.steps:
-                reply["scalars"] = tuner.local_step(data if self.privacy is not None else self._batches(data))
-            return reply, {"answered": step, "next": step, "weights": tuner.weights}
+            try:
+                self._catch_up(first, records, memory)
+                reply: dict[str, Any] = {}
+                if self._compares(step):
+                    reply["weights_hash"] = tuner.weights_hash()
+                if step < self.steps:
+                    reply["scalars"] = tuner.local_step(data if self.privacy is not None else self._batches(data))
+                return reply, {"answered": step, "next": step, "weights": tuner.weights}
+            finally:
+                tuner.replay([])
 
     def _catch_up(self, first: int, records: list[Record], memory: Message) -> None:
         if first == 0:
