@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
@@ -19,11 +19,13 @@ from sfumato.federation.shared_randomness import (
     Codec,
     Directions,
     Settings,
-    SharedRandomnessTuner,
     noise_multiplier_for,
 )
 from sfumato.studies.shared_randomness_models import Curve, Task, backprop, digit_labels, digits, reviews, tune
 from sfumato.studies.study import Row, Scale, Study, StudyResult
+
+if TYPE_CHECKING:
+    from sfumato.federation.shared_randomness import SharedRandomnessTuner
 
 SEED = "42" * 32
 DELTA = 1e-5
@@ -227,6 +229,8 @@ def _drift_row(seed: int) -> Iterator[Row]:
 
 def _attack_rows(size: _Size, scale: Scale, seed: int) -> Iterator[Row]:
     """One batch of 64, weights that do not move, twice as many scalars as weights."""
+    from sfumato.federation.shared_randomness import SharedRandomnessTuner
+
     task = digits(seed, None, hidden=size.hidden)
     batch, model = task.silos[0][np.arange(64)], task.model
     tuner = SharedRandomnessTuner(model, task.loss, settings=_settings())

@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.data.reviews import LABEL_WORDS, NEGATIVE, POSITIVE, VOCABULARY, templated_reviews
-from sfumato.federation.shared_randomness import LabelWordLoss, Settings, SharedRandomnessTuner
 
 if TYPE_CHECKING:
     import torch
 
-    from sfumato.federation.shared_randomness import DPZO
+    from sfumato.federation.shared_randomness import DPZO, Settings
 
 Measure = Callable[[Any], tuple[float, float]]
 
@@ -96,6 +95,8 @@ def reviews(seed: int, *, pretraining: int, machines: int = 2) -> Task:
     import torch
     from transformers import OPTConfig, OPTForCausalLM
 
+    from sfumato.federation.shared_randomness import LabelWordLoss
+
     torch.manual_seed(seed)
     config = OPTConfig(
         vocab_size=len(VOCABULARY),
@@ -146,6 +147,8 @@ def tune(
     marks: int = 8,
 ) -> Curve:
     """Tune by scalars, all machines in this process; measured `marks` times on the way."""
+    from sfumato.federation.shared_randomness import SharedRandomnessTuner
+
     tuner = SharedRandomnessTuner(
         copy.deepcopy(task.model), task.loss, settings=settings, privacy=privacy, random_state=seed
     )

@@ -15,7 +15,7 @@ _MODULES = {
     "Header": "log",
     "Log": "log",
     "Record": "log",
-    "Settings": "tuner",
+    "Settings": "settings",
     "SharedRandomnessProtocol": "protocol",
     "SharedRandomnessTuner": "tuner",
     "TunedRun": "protocol",

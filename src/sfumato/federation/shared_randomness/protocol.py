@@ -23,7 +23,8 @@ from sfumato.federation.message import Message
 from sfumato.federation.protocol import Fields
 from sfumato.federation.shared_randomness.log import Log, Record, read_records
 from sfumato.federation.shared_randomness.private import DPZO
-from sfumato.federation.shared_randomness.tuner import NO_PROMISE, Loss, Settings, SharedRandomnessTuner
+from sfumato.federation.shared_randomness.settings import Settings
+from sfumato.federation.shared_randomness.tuner import NO_PROMISE, Loss, SharedRandomnessTuner
 from sfumato.privacy.claim import Claim
 
 _LOG = logging.getLogger(__name__)

@@ -9,27 +9,25 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
 from sfumato.errors import InvalidData, ProtocolError
-from sfumato.federation.shared_randomness.codecs import Codec, Floats
+from sfumato.federation.shared_randomness.codecs import Floats
 from sfumato.federation.shared_randomness.log import Header, Log, Record
 from sfumato.federation.shared_randomness.parameters import Trainable, Vector, base_hash, weights_hash
 from sfumato.federation.shared_randomness.private import DPZO
-from sfumato.federation.shared_randomness.randomness import GENERATOR, Directions, check_seed, fingerprint
+from sfumato.federation.shared_randomness.randomness import GENERATOR, Directions, fingerprint
+from sfumato.federation.shared_randomness.settings import Settings
 from sfumato.privacy.bounds import Heuristic
 from sfumato.privacy.claim import Claim
 from sfumato.privacy.release import Release
 
-Average: TypeAlias = Literal["sqrt", "mean"]
 Loss: TypeAlias = Callable[[torch.nn.Module, Any], torch.Tensor]
 
-LOG8 = Codec()
 NO_PROMISE = Claim(
     Heuristic(
         "others see scalars and not data, but each scalar is a linear measurement of a gradient along a public "
@@ -38,75 +36,6 @@ NO_PROMISE = Claim(
     unit="record",
     trust="silo",
 )
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What all machines of a run agree on, apart from the model.
-
-    Parameters
-    ----------
-    run_seed : str
-        Public: 64 hexadecimal digits, ``secrets.token_hex(32)``, drawn once a run.
-    eps : float
-        How far weights are moved along a direction, both ways.
-    lr : float
-        Step of the update. MeZO takes 1e-6 to 1e-7 for whole language models.
-    samples_per_step : int
-        S: scalars of a machine in a step.
-    codec : Codec
-    average : {"sqrt", "mean"}
-        Whether an update's N scalars are divided by √N, as in the published code, or by N.
-    trainable : str
-        "all", or a regular expression of parameter names: ``"lora_"`` for adapters.
-
-    Raises
-    ------
-    InvalidData
-        If a parameter is out of range.
-    """
-
-    run_seed: str
-    eps: float = 1e-3
-    lr: float = 1e-6
-    samples_per_step: int = 30
-    codec: Codec = LOG8
-    average: Average = "sqrt"
-    trainable: str = "all"
-
-    def __post_init__(self) -> None:
-        check_seed(self.run_seed)
-        for name in ("eps", "lr"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-                raise InvalidData(f"{name} must be a finite number above 0, got {value!r}")
-        samples = self.samples_per_step
-        if isinstance(samples, bool) or not isinstance(samples, int) or not 1 <= samples <= 1 << 20:
-            raise InvalidData("samples_per_step must be a whole number from 1 to 1048576")
-        if not isinstance(self.codec, Codec):
-            raise InvalidData(f"codec must be a Codec, got {type(self.codec).__name__}")
-        if self.average not in get_args(Average):
-            raise InvalidData(f"average must be one of {', '.join(get_args(Average))}")
-
-    @property
-    def payload_length(self) -> int:
-        """Bytes that a machine sends in a step."""
-        return self.codec.length(self.samples_per_step)
-
-    def header(self, model: torch.nn.Module, trainable: Trainable) -> Header:
-        """What a log must begin with to be replayed on this model."""
-        return Header(
-            base_hash=base_hash(model),
-            names_hash=trainable.names_hash(),
-            generator=GENERATOR,
-            fingerprint=fingerprint(),
-            run_seed=self.run_seed,
-            codec=self.codec.name if self.codec.name != "int8" else f"int8/{self.codec.scale!r}",
-            samples_per_step=self.samples_per_step,
-            eps=float(self.eps),
-            lr=float(self.lr),
-            average=self.average,
-        )
 
 
 class SharedRandomnessTuner:
@@ -170,7 +99,7 @@ class SharedRandomnessTuner:
         self.machine = machine
         self.privacy = privacy
         self.trainable = Trainable(model, settings.trainable)
-        self.header = settings.header(model, self.trainable)
+        self.header = _header(settings, model, self.trainable)
         self.skipped_ = self.saturated_ = 0
         self._directions = Directions(settings.run_seed, threads)
         self._random = np.random.default_rng(random_state)
@@ -371,3 +300,19 @@ class SharedRandomnessTuner:
                 z = self._directions.draw(record.step, machine, int(sample), self.trainable.size)
                 z *= np.float32(self.settings.lr * float(values[sample]) / norm)
                 weights -= z
+
+
+def _header(settings: Settings, model: torch.nn.Module, trainable: Trainable) -> Header:
+    """What a log must begin with to be replayed on this model."""
+    return Header(
+        base_hash=base_hash(model),
+        names_hash=trainable.names_hash(),
+        generator=GENERATOR,
+        fingerprint=fingerprint(),
+        run_seed=settings.run_seed,
+        codec=settings.codec.name if settings.codec.name != "int8" else f"int8/{settings.codec.scale!r}",
+        samples_per_step=settings.samples_per_step,
+        eps=float(settings.eps),
+        lr=float(settings.lr),
+        average=settings.average,
+    )
