@@ -4,8 +4,8 @@
 torch's generator, add eps·z in place, evaluate, take 2·eps·z away, evaluate, add eps·z again; its weights drift.
 Processor time, one thread, on a machine shared with others (two cores, load 11), batch of 8. 3,610 weights: a scalar
 0.32 ms (MeZO 7.0 times as long), a replayed one 0.10 ms (6.0); 1.06 M: 20.9 ms (0.9), 13.4 ms (0.4); 8.4 M: 138 ms
-(1.2), 107 ms (0.5). Replay of large models is slower than MeZO's update because a million normal numbers take 10.7 ms by
-NumPy's Philox and 3.5 ms by torch, whose numbers depend on the device.
+(1.2), 107 ms (0.5). Replay of large models is slower than MeZO's update because a million normal numbers take 10.7 ms
+by NumPy's Philox and 3.5 ms by torch, whose numbers depend on the device.
 """
 
 from __future__ import annotations
