@@ -1,0 +1,326 @@
+"""Study of system 42: what one byte a scalar tunes, what it costs on the wire, and what it gives away.
+
+Zelikman, Huang, Liang, Haber and Goodman, "Just One Byte (per gradient)" (2023, arXiv 2306.10015) and its code.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import stats
+
+from sfumato.attacks.scalar_gradients import GradientFromScalars
+from sfumato.federation.shared_randomness import (
+    DPZO,
+    Codec,
+    Directions,
+    Settings,
+    noise_multiplier_for,
+)
+from sfumato.studies.shared_randomness_models import Curve, Task, backprop, digit_labels, digits, reviews, tune
+from sfumato.studies.study import Row, Scale, Study, StudyResult
+
+if TYPE_CHECKING:
+    from sfumato.federation.shared_randomness import SharedRandomnessTuner
+
+SEED = "42" * 32
+DELTA = 1e-5
+CODECS: dict[str, dict[str, Any]] = {
+    "f32": {"codec": ("f32",)},
+    "log8": {"codec": ("log8",)},
+    "log8, stochastic": {"codec": ("log8", "stochastic")},
+    "int8": {"codec": ("int8", "nearest", 20.0)},
+    "sign": {"codec": ("sign",), "lr": 1e-2},
+}
+
+
+@dataclass(frozen=True)
+class _Size:
+    steps: int  # of digits
+    seeds: int
+    hidden: int  # of the attacked model
+    pretraining: int  # steps of the language model
+    review_steps: int
+    review_seeds: int
+
+
+_SCALES: dict[Scale, _Size] = {
+    "smoke": _Size(20, 1, 4, 30, 4, 2),
+    "small": _Size(400, 3, 48, 200, 60, 5),
+    "full": _Size(2000, 10, 48, 200, 90, 20),
+}
+
+
+def run(scale: Scale, seed: int = 0) -> StudyResult:
+    """Run the study; see `sfumato study run shared-randomness`."""
+    start = time.perf_counter()
+    size = _SCALES[scale]
+    curves: dict[str, Curve] = {}
+    rows = [
+        *_codec_rows(size, scale, seed, curves),
+        *_gradient_rows(size, seed, curves),
+        *_machine_rows(size, scale, seed),
+        *_private_rows(size, seed),
+        *_review_rows(size, scale, seed),
+        *_byte_rows(),
+        *_drift_row(seed),
+        *_attack_rows(size, scale, seed),
+    ]
+    return StudyResult(rows, scale, time.perf_counter() - start, {"curves": _picture(curves)})
+
+
+def _settings(codec: tuple[Any, ...] = ("log8",), **change: Any) -> Settings:
+    return replace(Settings(SEED, lr=2e-3, samples_per_step=4, codec=Codec(*codec)), **change)
+
+
+def _told(curves: list[Curve]) -> str:
+    accuracy, loss = [np.mean([each[-1] for each in column]) for column in _columns(curves)]
+    return f"{100 * accuracy:.2f} % / {loss:.4f} ({curves[0].sent[-1]:,} B)"
+
+
+def _columns(curves: list[Curve]) -> tuple[list[list[float]], list[list[float]]]:
+    return [curve.accuracy for curve in curves], [curve.loss for curve in curves]
+
+
+def _codec_rows(size: _Size, scale: Scale, seed: int, curves: dict[str, Curve]) -> Iterator[Row]:
+    """One seed draws the same batches and directions for all codecs."""
+    found: dict[str, list[Curve]] = {name: [] for name in CODECS}
+    for s in range(seed, seed + size.seeds):
+        task = digits(s, None)
+        for name, change in CODECS.items():
+            found[name].append(tune(task, _settings(**change), size.steps, seed=s))
+    curves |= {name: found[name][0] for name in ("f32", "log8", "sign")}
+    start = [np.mean([column[0] for column in each]) for each in _columns(found["f32"])]
+    accuracy = {name: float(np.mean([c.accuracy[-1] for c in each])) for name, each in found.items()}
+    expected = 4 * 4 * size.steps
+    yield Row(
+        f"digits, 3,610 weights, 4 machines × 4 scalars × {size.steps} steps, {size.seeds} seeds: held-out accuracy / "
+        f"loss (bytes of scalars); start {100 * start[0]:.2f} % / {start[1]:.4f}",
+        "one byte a scalar (title); 93.95 % / 0.2290 with f32 and with log8, 94.96 % with signs (our notes)",
+        "; ".join(f"{name} {_told(each)}" for name, each in found.items()),
+        None
+        if scale == "smoke"
+        else abs(accuracy["log8"] - accuracy["f32"]) <= 0.005 and found["log8"][0].sent[-1] == expected,
+    )
+    shards = [np.sort(part) for part in _by_label(seed)]
+    sorted_curve = tune(digits(seed, shards), _settings(), size.steps, seed=seed)
+    yield Row(
+        "the same, each machine with few of the digits, log8, one seed", "94.2 % (our notes)", _told([sorted_curve])
+    )
+
+
+def _by_label(seed: int) -> list[Any]:
+    from sfumato.data.splits import split_by_label
+
+    return split_by_label(digit_labels(seed), 4, random_state=seed)
+
+
+def _gradient_rows(size: _Size, seed: int, curves: dict[str, Curve]) -> Iterator[Row]:
+    curve = backprop(digits(seed, None), size.steps, 0.2, seed=seed)
+    curves["gradients"] = curve
+    byte = curves["log8"]
+    reached = next((sent for loss, sent in zip(curve.loss, curve.sent, strict=True) if loss <= byte.loss[-1]), None)
+    yield Row(
+        f"the same by backpropagation: full float32 gradients averaged, {size.steps} steps of SGD, one seed",
+        "97.5 %, 14,440 B an exchange (our notes)",
+        f"{_told([curve])}; it is past log8's last loss after at most "
+        + (f"{reached:,} B, where log8 had sent {byte.sent[-1]:,} B" if reached else "more than all its bytes"),
+    )
+
+
+def _machine_rows(size: _Size, scale: Scale, seed: int) -> Iterator[Row]:
+    last: dict[int, list[float]] = {}
+    for machines in (1, 2, 4, 8):
+        runs = [
+            tune(digits(s, None, machines=machines), _settings(), size.steps, seed=s, marks=1)
+            for s in range(seed, seed + size.seeds)
+        ]
+        last[machines] = [curve.loss[-1] for curve in runs]
+    many, one = float(np.mean(last[8])), float(np.mean(last[1]))
+    yield Row(
+        f"digits, log8, {size.steps} steps, N scalars divided by √N: held-out loss by the number of machines",
+        "more machines learn more at equal steps (figures not found)",
+        "; ".join(f"{machines}: {np.mean(losses):.4f}" for machines, losses in last.items()),
+        None if scale == "smoke" else many < one,
+    )
+
+
+def _private_rows(size: _Size, seed: int) -> Iterator[Row]:
+    """275 examples a machine; a larger batch costs no bytes, so all scalars take a fifth of them."""
+    task = digits(seed, None)
+    told = []
+    for epsilon in (8.0, 2.0):
+        multiplier = noise_multiplier_for(epsilon, DELTA, scalars=4 * size.steps, sampling_rate=0.2)
+        privacy = DPZO(clip=2.0, noise_multiplier=multiplier, sampling_rate=0.2, batch_size=55)
+        curve = tune(task, _settings(lr=1e-3), size.steps, seed=seed, privacy=privacy)
+        told.append(f"ε = {epsilon:g}, noise {multiplier:.2f} C: {_told([curve])}")
+    yield Row(
+        f"digits, 4 machines of 275 examples, {size.steps} steps of 4 scalars, DPZO with C = 2, q = 0.2, δ = {DELTA:g}",
+        "not found",
+        "; ".join(told),
+    )
+
+
+def _review_rows(size: _Size, scale: Scale, seed: int) -> Iterator[Row]:
+    try:
+        first = [reviews(s, pretraining=size.pretraining) for s in range(seed, seed + size.review_seeds)]
+    except ModuleNotFoundError:
+        yield Row("a tiny OPT on templated reviews", "learning curves on SST-2 (figures not found)", "no transformers")
+        return
+    settings = _settings(lr=2e-4)
+    found = [tune(task, settings, size.review_steps, seed=s, marks=2) for s, task in enumerate(first, seed)]
+    before, after = [np.array([curve.loss[i] for curve in found]) for i in (0, -1)]
+    p = float(stats.ttest_rel(before, after, alternative="greater").pvalue)
+    alone = [
+        tune(Task(t.model, t.loss, t.silos[:1], t.measure), settings, size.review_steps, seed=s, marks=1)
+        for s, t in enumerate(first, seed)
+    ]
+    weights = sum(p.numel() for p in first[0].model.parameters())
+    start = np.mean([curve.accuracy[0] for curve in found])
+    yield Row(
+        f"a tiny OPT, {weights:,} weights, reviews with adjectives of which a third is new, 2 machines × 4 scalars × "
+        f"{size.review_steps} steps, {len(found)} seeds; start {100 * start:.2f} % / {before.mean():.4f}",
+        "learning curves on SST-2 (figures not found); 91.25 % / 0.340 to 98.5 % / 0.072 (our notes)",
+        f"{_told(found)}; paired t-test of the loss: p = {p:.2g}",
+        None if scale == "smoke" else p < 0.01,
+    )
+    yield Row(
+        "the same with one of the two machines only",
+        "more machines learn more at equal steps (figures not found)",
+        _told(alone),
+        None if scale == "smoke" else np.mean([c.loss[-1] for c in found]) < np.mean([c.loss[-1] for c in alone]),
+    )
+
+
+def _byte_rows() -> Iterator[Row]:
+    parameters, scalars = 134_515_008, 30
+    ratio = 4 * parameters / scalars
+    yield Row(
+        "bytes of a machine and step, 135 M weights, S = 30: float32 gradients over scalars (arithmetic)",
+        "drastically less (abstract; no figure found)",
+        f"{4 * parameters:,} / {scalars} = {ratio:.1e}",
+        ratio >= 1e5,
+    )
+
+
+def _drift_row(seed: int) -> Iterator[Row]:
+    random = np.random.default_rng(seed)
+    told = []
+    dtypes: tuple[Any, ...] = (np.float32, np.float16)
+    for dtype in dtypes:
+        start: Any = random.normal(size=1000).astype(dtype)
+        weights = start.copy()
+        for _ in range(2000):
+            step: Any = dtype(1e-3) * random.normal(size=1000).astype(dtype)
+            weights = weights + step
+            weights = weights - 2 * step
+            weights = weights + step
+        told.append(f"{np.abs(weights - start).max():.1e} ({np.dtype(dtype).name})")
+    yield Row(
+        "largest drift of a weight after 2,000 scalars if it is moved in place by +1, -2, +1; ours",
+        "6e-6 (float32), 0.04 (float16) (our notes)",
+        f"{', '.join(told)}; 0",
+    )
+
+
+def _attack_rows(size: _Size, scale: Scale, seed: int) -> Iterator[Row]:
+    """One batch of 64, weights that do not move, twice as many scalars as weights."""
+    from sfumato.federation.shared_randomness import SharedRandomnessTuner
+
+    task = digits(seed, None, hidden=size.hidden)
+    batch, model = task.silos[0][np.arange(64)], task.model
+    tuner = SharedRandomnessTuner(model, task.loss, settings=_settings())
+    count = 2 * tuner.trainable.size
+    truth = _gradient(tuner, batch)
+    directions = Directions(SEED)
+
+    def direction(i: int) -> Any:
+        return directions.draw(0, 0, i, tuner.trainable.size)
+
+    scalars = tuner.scalars([batch] * count)
+    cosines = {}
+    for name in ("f32", "log8"):
+        codec = _settings((name,)).codec
+        seen = codec.decode(codec.encode(scalars), count)
+        evidence = GradientFromScalars().attack(direction, seen, truth, tuner.claim_)
+        cosines[name] = evidence.value
+        yield Row(
+            f"gradient of a batch of 64 from {count:,} scalars, {tuner.trainable.size:,} weights at rest, {name}",
+            "others see scalars only (abstract); above .95 (our criterion)",
+            str(evidence),
+            evidence.value > 0.95,
+        )
+    multiplier = noise_multiplier_for(2.0, DELTA, scalars=count, sampling_rate=1.0)
+    privacy = DPZO(clip=2.0, noise_multiplier=multiplier, sampling_rate=1.0, batch_size=64)
+    guarded = SharedRandomnessTuner(model, task.loss, settings=_settings(samples_per_step=count), privacy=privacy)
+    payload = guarded.local_step(_Fixed(batch))
+    seen = guarded.settings.codec.decode(payload, count)
+    evidence = GradientFromScalars().attack(direction, seen, truth, guarded.claim_)
+    yield Row(
+        f"the same with DPZO, C = 2, ε = {guarded.claim_.epsilon_at(DELTA):.2f} at δ = {DELTA:g} for all of them, log8",
+        "not found; below a quarter of that (our criterion)",
+        str(evidence),
+        None if scale == "smoke" else abs(evidence.value) < 0.25 * cosines["log8"],
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Fixed:
+    """A batch as a data set."""
+
+    batch: tuple[Any, Any]
+
+    def __len__(self) -> int:
+        return len(self.batch[1])
+
+    def __getitem__(self, places: Any) -> tuple[Any, Any]:
+        x, y = self.batch
+        return x[places], y[places]
+
+
+def _gradient(tuner: SharedRandomnessTuner, batch: Any) -> Any:
+    tuner.model.zero_grad()
+    tuner.loss_fn(tuner.model, batch).mean().backward()
+    named = dict(tuner.model.named_parameters())
+    return np.concatenate([named[name].grad.numpy().ravel() for name in tuner.trainable.names])
+
+
+def _picture(curves: dict[str, Curve]) -> Any:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for (name, curve), style in zip(curves.items(), ("-", "--", ":", "-."), strict=False):
+        label = f"full {name}" if name == "gradients" else f"scalars, {name}"
+        axes.plot(curve.sent[1:], curve.loss[1:], style, marker=".", label=label)
+    axes.axhline(curves["f32"].loss[0], color="0.6", lw=0.8)
+    axes.set(xscale="log", xlabel="bytes sent by all four machines", ylabel="held-out loss")
+    axes.set_title("digits: what is sent, and what it buys; the line is where they start", fontsize=10)
+    axes.legend(fontsize=9)
+    return figure
+
+
+STUDY = Study(
+    42,
+    "shared-randomness",
+    "One byte per gradient: tuning by shared randomness",
+    """Machines that share a seed draw the same directions, so a slope along one is all they must tell each other: one
+byte. They add up the same updates and hold the same weights, to the last bit.
+
+- The published code quantises to nine bits and then sends the unquantised number as JSON. Ours is a true byte.
+- "Our notes" are figures of a prototype. Figures of the paper's curves could not be read.
+- Scalars of one seed see the same batches and directions with every codec; signs have a learning rate of their own.
+- Backpropagation learns far more a step. What the scalars save is bytes, by the ratio of the model's size to S.
+- Scalars are divided by √N, as in the published code: with more machines a step is longer, too, and less noisy.
+- A scalar is a linear measurement of a gradient along a public direction. Twice as many as weights give it away,
+  whatever the codec. DPZO clips each example's slope and adds noise in one dimension; it claims for all scalars sent.
+- The language model's loss falls over five seeds, but not below our p = 0.01, and two machines are not better than one
+  there: starts of different seeds lie far apart, and 60 steps of 4 or 8 scalars are few. On digits both are plain.
+- With DPZO 275 examples a machine hardly move the model: noise for 1,600 scalars is several times the clipping bound.
+- The evidence of the attack has no verdict: a batch's gradient is no one example's secret.""",
+    run,
+)
