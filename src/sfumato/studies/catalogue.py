@@ -11,8 +11,10 @@ from sfumato.studies.error_feedback import STUDY as ERROR_FEEDBACK
 from sfumato.studies.heavy_hitters import STUDY as HEAVY_HITTERS
 from sfumato.studies.linear_reconstruction import STUDY as LINEAR_RECONSTRUCTION
 from sfumato.studies.memorization import STUDY as MEMORIZATION
+from sfumato.studies.quantization import STUDY as QUANTIZATION
 from sfumato.studies.robust_private import STUDY as ROBUST_PRIVATE
 from sfumato.studies.sequential import STUDY as SEQUENTIAL
+from sfumato.studies.shared_randomness import STUDY as SHARED_RANDOMNESS
 from sfumato.studies.similarity import STUDY as SIMILARITY
 from sfumato.studies.sticky_noise import STUDY as STICKY_NOISE
 from sfumato.studies.study import Study
@@ -25,6 +27,7 @@ _STUDIES = (
     SEQUENTIAL,
     LINEAR_RECONSTRUCTION,
     ROBUST_PRIVATE,
+    QUANTIZATION,
     SUBJECT_MEMBERSHIP,
     MEMORIZATION,
     SYNTHETIC_TABLES,
@@ -34,6 +37,7 @@ _STUDIES = (
     ADAPTIVE,
     SIMILARITY,
     AGGREGATE_RESPONSES,
+    SHARED_RANDOMNESS,
 )
 
 

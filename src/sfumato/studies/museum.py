@@ -19,13 +19,22 @@ from sfumato.privacy.claim import Claim
 from sfumato.privacy.release import Release
 from sfumato.studies.exhibit import Exhibit, Floats
 from sfumato.studies.published_exhibits import published
+from sfumato.studies.quantization_exhibit import quantization
 
 SMOKE = 50_000  # counted trials a side where an exhibit needs no more
 
 
 def exhibits() -> list[Exhibit]:
     """Return all exhibits: the classics, then published systems that the cards of this project show to fail."""
-    return [*_noise(), *_sparse_vectors(), *_selection(), *_data_dependence(), *_survival(), *published()]
+    return [
+        *_noise(),
+        *_sparse_vectors(),
+        *_selection(),
+        *_data_dependence(),
+        *_survival(),
+        *published(),
+        *quantization(),
+    ]
 
 
 def names() -> list[str]:
