@@ -92,7 +92,7 @@ class TreePrefixSum(Interactive):
         self._noise: PrepaidNoise | None = None
         if release is not None:
             release.__enter__()
-            self._noise = release.prepaid(mechanism.claim.bound)  # type: ignore[arg-type]  # it is formal
+            self._noise = release.prepaid(mechanism.claim.bound)
         super().__init__(mechanism.claim if release is None else release.claim, mechanism.design.batches, release)
         shape = (mechanism.design.silos, mechanism.design.length)
         self._partial: Integers = np.zeros((mechanism.design.levels, *shape), np.int64)
