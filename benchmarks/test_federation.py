@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from sfumato.federation import InProcess, Message
-from sfumato.federation.flower import run_locally, to_client_app, to_server_app
+from sfumato.federation.flower import Simulation, run_locally, to_client_app, to_server_app
 from sfumato.federation.secure_sum import Contribution, SecureSum, make_signing_key
 from sfumato.federation.secure_sum.masks import mask
 
@@ -104,6 +104,24 @@ def test_a_run_beside_the_same_as_flower_apps(length, capsys, tmp_path):
         print(
             f"\na message and its answer, {length} floats, 10 silos, 10 rounds: {1e3 * ours:.2f} ms in process; "
             f"as Flower apps with stores on disk {1e3 * apps:.2f} ms ({apps / ours:.1f} times as long)"
+        )
+
+
+@pytest.mark.parametrize("length", [10, 100_000])
+def test_rounds_per_second_beside_ray(length, capsys):
+    pytest.importorskip("ray", reason="pip install 'sfumato[federation-ray]'")
+    protocol, data = Averaging(length, rounds=50), [float(k) for k in range(4)]
+    rates = {}
+    for name, runtime in (("in process", InProcess()), ("Ray", Simulation())):
+        start = time.perf_counter()
+        outcome = runtime.run(protocol, data)
+        whole = time.perf_counter() - start
+        # The first wave waits for actors to start.
+        rates[name] = 49 / sum(wave.seconds for wave in outcome.history[1:]), whole
+    with capsys.disabled():
+        print(
+            f"\n4 silos, {length} floats: "
+            + "; ".join(f"{k} {r:.1f} rounds/s ({w:.1f} s in all)" for k, (r, w) in rates.items())
         )
 
 

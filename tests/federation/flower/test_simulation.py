@@ -1,4 +1,4 @@
-"""The same on Flower's simulation; only where Ray is installed, which no extra of sfumato brings."""
+"""The same on Flower's simulation; only where Ray is installed, by the extra federation-ray."""
 
 import os
 

@@ -62,7 +62,7 @@ def test_the_sum_is_exact(n, length, bound, seed):
     assert outcome.result.dtype == np.int64
     assert (outcome.result == values.sum(axis=0)).all()
     assert p.bits == (32 if n * bound < 2**31 else 64)
-    assert len(outcome.history) == 4
+    assert len(outcome.history) == 5
 
 
 def test_extremes_do_not_wrap():
@@ -73,20 +73,22 @@ def test_extremes_do_not_wrap():
             assert (outcome.result == sign * bound * 10).all()
 
 
-@pytest.mark.parametrize("stage", [1, 2, 3, 4])
+@pytest.mark.parametrize("stage", [1, 2, 3, 4, 5])
 def test_thirty_per_cent_may_drop_out_at_any_stage(stage):
     gone = (1, 4, 9)
     outcome = run(faulty({(stage, party): None for party in gone}))
-    summed = [k for k in range(10) if k not in gone or stage == 4]
+    summed = [k for k in range(10) if k not in gone or stage >= 4]
     assert (outcome.result == VALUES[summed].sum(axis=0)).all()
     assert outcome.state["parties"].tolist() == summed
 
 
 def test_drop_outs_at_different_stages_add_up():
-    outcome = run(faulty({(1, 0): None, (2, 3): None, (3, 7): None}))
+    outcome = run(faulty({(1, 0): None, (2, 3): None, (3, 7): None, (4, 8): None}, threshold=6))
     assert (outcome.result == VALUES[[1, 2, 4, 5, 6, 8, 9]].sum(axis=0)).all()
     with pytest.raises(TooFewParties):
         run(faulty({(1, 0): None, (2, 3): None, (3, 7): None, (4, 8): None}))
+    with pytest.raises(TooFewParties):
+        run(faulty({(1, 0): None, (2, 3): None, (4, 7): None, (5, 8): None}))
 
 
 def test_too_few_for_the_threshold_end_the_run_whatever_the_terms_say():
@@ -122,8 +124,10 @@ def test_nothing_is_left_when_it_is_over(tmp_path):
         (2, lambda r: {**r, "box/0": b"short"}, "length 82"),
         (3, lambda r: {"masked": r["masked"].astype(float)}, "array of uint32"),
         (3, lambda r: {"masked": r["masked"][1:]}, "shape"),
-        (4, lambda r: {**r, "share/99": bytes(33)}, "silos that sent some"),
-        (4, lambda r: {**r, "share/0": b""}, "length 33"),
+        (4, lambda r: {"signature": bytes(64)}, "did not sign for those who arrived"),
+        (4, lambda r: {"signature": bytes(63)}, "length 64"),
+        (5, lambda r: {**r, "share/99": bytes(33)}, "silos that sent some"),
+        (5, lambda r: {**r, "share/0": b""}, "length 33"),
     ],
 )
 def test_a_reply_of_another_form_is_a_drop_out(stage, change, reason):
@@ -131,7 +135,7 @@ def test_a_reply_of_another_form_is_a_drop_out(stage, change, reason):
     with pytest.raises(TooFewParties, match=f"silo 2: .*{reason}"):
         run(p, min_parties=10)
     outcome = run(p)
-    summed = [k for k in range(10) if k != 2 or stage == 4]
+    summed = [k for k in range(10) if k != 2 or stage >= 4]
     assert (outcome.result == VALUES[summed].sum(axis=0)).all()
 
 
@@ -139,10 +143,10 @@ def test_a_wrong_share_is_found_and_done_without():
     def garbage(reply):
         return {name: bytes(33) for name in reply}
 
-    outcome = run(faulty({(4, 2): garbage, (3, 5): None}))
+    outcome = run(faulty({(5, 2): garbage, (3, 5): None}))
     assert (outcome.result == VALUES[[k for k in range(10) if k != 5]].sum(axis=0)).all()
     with pytest.raises(ProtocolError, match="silo 0's secret do not give it"):
-        run(faulty({(4, party): garbage for party in range(4)}))
+        run(faulty({(5, party): garbage for party in range(4)}))
 
 
 def test_boxes_that_do_not_open_end_the_run_and_name_their_sender():
@@ -171,25 +175,93 @@ def conversation(n=4, threshold=3):
     return p, data, memories, wave, lambda: state
 
 
+def agree(p, memories, data, arrived):
+    """What each of `arrived` says when it is told that these arrived; and their memories after it."""
+    request = Message({"stage": 4, "arrived": np.array(arrived, np.int64)})
+    said = {party: p.client_step(request, memories[party], data[party]) for party in arrived}
+    agreed = {f"agreed/{party}": reply["signature"] for party, (reply, _) in said.items()}
+    return agreed, {party: Message(after) for party, (_, after) in said.items()}
+
+
 def test_no_silo_gives_both_shares_of_another_whatever_is_asked():
     p, data, memories, wave, _ = conversation()
     for _ in range(3):
         wave()
     for arrived in ([0, 1, 2, 3], [0, 1, 2], [0, 2, 3]):
-        request = Message({"stage": 4, "arrived": np.array(arrived)})
-        reply, after = p.client_step(request, memories[0], data[0])
+        agreed, after = agree(p, memories, data, arrived)
+        request = Message({"stage": 5, **agreed})
+        reply, last = p.client_step(request, after[0], data[0])
         assert set(reply) == {f"share/{party}" for party in range(4)}
         for party in range(4):
             kind = "seed" if party in arrived else "key"
             assert reply[f"share/{party}"] == memories[0][f"{kind}/{party}"]
         with pytest.raises(ProtocolError, match="out of order"):  # and not twice
-            p.client_step(request, Message(after), data[0])
+            p.client_step(request, Message(last), data[0])
+        with pytest.raises(ProtocolError, match="out of order"):  # nor does it sign for another list
+            agree(p, {**memories, 0: after[0]}, data, [0, 1, 3])
     for arrived in ([0, 1], [1, 2, 3], [0, 1, 2, 3, 4], []):
         with pytest.raises(ProtocolError, match="those who arrived"):
             p.client_step(Message({"stage": 4, "arrived": np.array(arrived, np.int64)}), memories[0], data[0])
 
 
-@pytest.mark.parametrize("stage", [0, 2, 3, 4, 5])
+def told_apart(signatures_of):
+    """Five silos, threshold three. Each is told of three arrivals, silos 0 and 1 and one other, and not of the same.
+
+    No silo is out by its own list, and every other one but 0 and 1 is out by three lists: enough shares of its key.
+    """
+    p, data, memories, wave, state = conversation(5, 3)
+    for _ in range(3):
+        wave()
+    lists = {0: [0, 1, 4], 1: [0, 1, 2], 2: [0, 1, 2], 3: [0, 1, 3], 4: [0, 1, 4]}
+    shares = {party: {} for party in range(5)}
+    for k, arrived in lists.items():
+        request = Message({"stage": 4, "arrived": np.array(arrived)})
+        reply, after = p.client_step(request, memories[k], data[k])
+        signatures = signatures_of(k, arrived, reply["signature"])
+        request = Message({"stage": 5, **{f"agreed/{u}": signature for u, signature in signatures.items()}})
+        reply, _ = p.client_step(request, Message(after), data[k])
+        for party in range(5):
+            kind = "seed" if party in arrived else "key"
+            shares[party].setdefault(kind, {})[k + 1] = reply[f"share/{party}"]
+    total = sum(state()[f"masked/{k}"] for k in (0, 1))
+    for k in (0, 1):
+        total = total - masks.mask(shamir.combine(dict(list(shares[k]["seed"].items())[:3])), 5, 32)
+        for other in (2, 3, 4):
+            secret = shamir.combine(shares[other]["key"])
+            key = masks.agreed_key(secret, state()[f"keys/{k}"][32:64], client.pair_purpose(k, other), state()["nonce"])
+            total = total - client.signed_pair_mask(p, k, other, key)
+    return total.view(np.int32)
+
+
+def test_a_server_that_tells_silos_of_different_arrivals_gets_no_sum_of_too_few(monkeypatch):
+    with pytest.raises(ProtocolError, match="did not sign for those who arrived"):
+        told_apart(lambda k, arrived, own: {u: own if u == k else bytes(64) for u in arrived})
+    # The twin without the check: the sum of two silos, where the threshold says three.
+    monkeypatch.setattr(SecureSum, "verify_set", lambda *_: None)
+    total = told_apart(lambda k, arrived, own: {u: bytes(64) for u in arrived})
+    assert (total == VALUES[:2].sum(axis=0)).all()
+
+
+def test_silos_that_saw_other_keys_do_not_sign_for_one_another():
+    """A server that plays back a silo's keys of an old run, under the old nonce, finds nobody to agree with."""
+    p, data, memories, wave, state = conversation()
+    for _ in range(3):
+        wave()
+    view = client.view_of({k: state()[f"keys/{k}"][:64] for k in range(4)})
+    assert {memories[k]["view"] for k in range(4)} == {view}
+    old = Message({**memories[1], "view": client.view_of({k: bytes(64) for k in range(4)})})
+    agreed, after = agree(p, {**memories, 1: old}, data, [0, 1, 2, 3])
+    with pytest.raises(ProtocolError, match="silo 1 did not sign for those who arrived with these keys"):
+        p.client_step(Message({"stage": 5, **agreed}), after[0], data[0])
+    few = {name: signature for name, signature in agreed.items() if name in ("agreed/0", "agreed/2")}
+    with pytest.raises(ProtocolError, match="2 silos agreed"):
+        p.client_step(Message({"stage": 5, **few}), after[0], data[0])
+    for name in ("agreed/9", "agreed/x", "share/2"):
+        with pytest.raises(ProtocolError):
+            p.client_step(Message({"stage": 5, **few, name: bytes(64)}), after[0], data[0])
+
+
+@pytest.mark.parametrize("stage", [0, 2, 3, 4, 5, 6])
 def test_stages_come_in_order(stage):
     p = protocol(3)
     with pytest.raises(ProtocolError):
@@ -318,5 +390,6 @@ def test_the_claim_names_its_adversary():
     assert isinstance(claim.bound, Cryptographic)
     assert not claim.formal
     assert "up to 6 silos" in str(claim)
+    assert "a server that lies, together with up to 3 silos" in str(claim)
     assert "follows the protocol" in str(claim)
     assert shamir.SHARE_BYTES * 2 + 16 == client.BOX_BYTES

@@ -1,4 +1,4 @@
-"""A silo's four stages of `SecureSum`.
+"""A silo's five stages of `SecureSum`.
 
 For that protocol; a stage's memory is what the next needs, and no more.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Two public keys, the signature over them; two shares in an authenticated box.
 KEYS_BYTES, SIGNATURE_BYTES, BOX_BYTES = 64, 64, 2 * shamir.SHARE_BYTES + 16
+#: Keys, shares, masked vectors, agreement, unmasking.
+LAST_STAGE = 5
 Step = Callable[["SecureSum", Message, Message, "Contribution"], tuple[dict[str, Value], dict[str, Value]]]
 
 
@@ -66,11 +68,17 @@ def signed_pair_mask(protocol: SecureSum, party: int, other: int, key: bytes) ->
     return drawn if party < other else -drawn
 
 
+def view_of(keys: Mapping[int, bytes]) -> bytes:
+    """Digest of all silos' public keys in a run: fresh ones among them make it a view of no other run."""
+    text = b"".join(party.to_bytes(8, "big") + keys[party] for party in sorted(keys))
+    return hashlib.sha256(b"sfumato secure-sum view\0" + text).digest()
+
+
 def step(
     protocol: SecureSum, request: Message, memory: Message, data: Contribution
 ) -> tuple[dict[str, Value], dict[str, Value]]:
     """Do the stage that is asked for, which must be the next."""
-    stage = request.integer("stage", low=1, high=4)
+    stage = request.integer("stage", low=1, high=LAST_STAGE)
     if stage != memory.get("stage", 0) + 1:  # type: ignore[operator]
         raise ProtocolError(f"stage {stage} was asked for out of order")
     return _STAGES[stage](protocol, request, memory, data)
@@ -130,6 +138,7 @@ def _shares(
         "stage": 2,
         "seed": seed,
         "own": of_seed[me + 1],
+        "view": view_of({**others, me: memory.blob("keys")}),
         **{f"keys/{party}": keys for party, keys in others.items()},
     }
 
@@ -140,7 +149,7 @@ def _masked(
     nonce, me = memory.blob("nonce"), data.party
     total = _checked(protocol, data).astype(f"<u{protocol.bits // 8}")
     total = total + masks.mask(memory.blob("seed"), protocol.length, protocol.bits)
-    kept: dict[str, Value] = {"stage": 3, f"seed/{me}": memory.blob("own")}
+    kept: dict[str, Value] = {"stage": 3, "nonce": nonce, "view": memory["view"], f"seed/{me}": memory["own"]}
     senders = [_party(protocol, name, "box") for name in request if name != "stage"]
     if len(senders) + 1 < protocol.threshold:
         raise ProtocolError(f"{len(senders) + 1} silos sent shares, and the threshold is {protocol.threshold}")
@@ -157,20 +166,40 @@ def _masked(
     return {"masked": total}, kept
 
 
-def _unmask(
+def _agree(
     protocol: SecureSum, request: Message, memory: Message, data: Contribution
 ) -> tuple[dict[str, Value], dict[str, Value]]:
     request.expect("stage", "arrived")
     arrived = {int(party) for party in request.array("arrived", dtype=np.int64, shape=(None,))}
-    known = {int(name.partition("/")[2]) for name in memory if name.startswith("seed/")}
-    if not {data.party} <= arrived <= known or len(arrived) < protocol.threshold:
+    if not {data.party} <= arrived <= _known(memory) or len(arrived) < protocol.threshold:
         raise ProtocolError("those who arrived must be enough, this silo among them, and have sent shares before")
-    # One kind of share for each silo, whatever is asked: both together would unmask it.
-    shares = {party: memory.blob(f"{'seed' if party in arrived else 'key'}/{party}") for party in sorted(known)}
-    return {f"share/{party}": share for party, share in shares.items() if share}, {"stage": 4}
+    # Once: the memory has this stage behind it, so a silo never signs for two sets.
+    signed = protocol.signed_set(memory.blob("nonce"), memory.blob("view"), arrived)
+    signature = Ed25519PrivateKey.from_private_bytes(data.signing_key).sign(signed)
+    return {"signature": signature}, {**memory, "stage": 4, "arrived": np.array(sorted(arrived), np.int64)}
 
 
-_STAGES: dict[int, Step] = {1: _keys, 2: _shares, 3: _masked, 4: _unmask}
+def _unmask(
+    protocol: SecureSum, request: Message, memory: Message, data: Contribution
+) -> tuple[dict[str, Value], dict[str, Value]]:
+    arrived = {int(party) for party in memory.array("arrived", dtype=np.int64, shape=(None,))}
+    agreed = {_party(protocol, name, "agreed") for name in request if name != "stage"}
+    if not agreed <= arrived or len(agreed) < protocol.threshold:
+        raise ProtocolError(f"{len(agreed)} silos agreed on who arrived, and the threshold is {protocol.threshold}")
+    for party in agreed:
+        signature = request.blob(f"agreed/{party}", length=SIGNATURE_BYTES)
+        protocol.verify_set(party, memory.blob("nonce"), memory.blob("view"), arrived, signature)
+    # One kind of share for each silo: both together would unmask it.
+    shares = {p: memory.blob(f"{'seed' if p in arrived else 'key'}/{p}") for p in sorted(_known(memory))}
+    return {f"share/{party}": share for party, share in shares.items() if share}, {"stage": 5}
+
+
+_STAGES: dict[int, Step] = {1: _keys, 2: _shares, 3: _masked, 4: _agree, 5: _unmask}
+
+
+def _known(memory: Message) -> set[int]:
+    """The silos of which this one has shares, itself included."""
+    return {int(name.partition("/")[2]) for name in memory if name.startswith("seed/")}
 
 
 def _checked(protocol: SecureSum, data: Contribution) -> NDArray[np.int64]:

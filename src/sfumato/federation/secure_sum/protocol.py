@@ -1,13 +1,13 @@
-"""SecureSum: four rounds after which the server knows the sum of the silos' integer vectors, and no vector.
+"""SecureSum: five rounds after which the server knows the sum of the silos' integer vectors, and no vector.
 
-For systems that need a sum and nothing else. The honest-but-curious protocol of Bonawitz et al. 2017 ("Practical Secure
-Aggregation for Privacy-Preserving Machine Learning", CCS), figure 4 without its consistency check.
+For systems that need a sum and nothing else. Bonawitz et al. 2017 ("Practical Secure Aggregation for Privacy-Preserving
+Machine Learning", CCS), figure 4 with its consistency check.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -36,20 +36,27 @@ def make_signing_key() -> tuple[bytes, str]:
 
 
 class SecureSum:
-    """A protocol of four rounds: keys, shares, masked vectors, unmasking.
+    """A protocol of five rounds: keys, shares, masked vectors, agreement, unmasking.
 
     Each silo u adds two kinds of masks to its vector: one from a seed b_u of its own, and for each pair of silos one
     that the two agree on and that cancels in the sum. It has given every silo a Shamir share of b_u and of its key.
     In the last round the silos send, for each silo, *either* shares of its seed, if its masked vector arrived, *or*
     shares of its key, if it dropped out after the second round: never both, or the server could unmask that silo.
 
-    What the server learns: the sum over the silos whose masked vectors arrived, which silos those are, and what follows
-    from the sum. With n silos in the sum and some colluding, that is the sum of the others. The sum itself is exact:
-    put differential privacy into the vectors if the sum says too much.
+    Who arrived is the server's word, and by telling silos of different arrivals it could gather the secrets for a sum
+    of fewer silos than the threshold. So before that round the silos sign the list, each once, and each waits for
+    `threshold` = t signatures of the same. With n silos, c of which lie with the server, two lists would need 2 (t - c)
+    signatures of the n - c others, who sign one list each: impossible if 2 t > n + c. The signature also covers all
+    public keys of the run, one's own fresh ones among them: a server that plays back the keys that a silo signed in an
+    old run finds nobody to sign for it.
 
-    What it does not protect against: a server that lies, for instance by telling silos different stories about who
-    dropped out; that needs the paper's consistency check. A silo that adds garbage to its own vector: nobody can see
-    the vector, so only its dtype and length are checked. Wrong shares, keys and signatures are found and named.
+    What the server learns: the sum over the silos whose masked vectors arrived, which silos those are, and what follows
+    from the sum. A server that lies can choose them, `threshold` at least. With c silos colluding, it is the sum of the
+    others. The sum itself is exact: put differential privacy into the vectors if the sum says too much.
+
+    What it does not protect against: a silo that adds garbage to its own vector; nobody can see the vector, so only its
+    dtype and length are checked. Wrong shares, keys and signatures are found and named. A server that lies can spoil
+    the sum, and need not give the right one.
 
     Parameters
     ----------
@@ -61,7 +68,8 @@ class SecureSum:
     bound : int
         Largest absolute value of an entry. The modulus, 2^32 or 2^64, is chosen so that the sum cannot wrap.
     threshold : int, optional
-        Silos that must stay to the end, more than half; by default two thirds, rounded up.
+        Silos that must stay to the end, more than half; by default two thirds, rounded up. A lying server may have
+        2 `threshold` - n - 1 of the n silos on its side.
 
     Raises
     ------
@@ -74,7 +82,7 @@ class SecureSum:
     """
 
     name = "secure-sum"
-    version = 1
+    version = 2
 
     def __init__(self, roster: Sequence[str], *, length: int, bound: int, threshold: int | None = None) -> None:
         keys = tuple(roster)
@@ -102,9 +110,11 @@ class SecureSum:
         return Claim(
             Cryptographic(
                 "that X25519 keys agreed on and hashed by HKDF-SHA256 look random, that ChaCha20 is a pseudorandom "
-                "generator and ChaCha20-Poly1305 an authenticated cipher, and that Ed25519 signatures are unforgeable",
-                f"a server that follows the protocol, together with up to {self.threshold - 1} silos, "
-                "who learn the sum of the other silos' vectors and nothing else",
+                "generator and ChaCha20-Poly1305 an authenticated cipher, and that Ed25519 signatures are unforgeable; "
+                "against a server that lies also that HKDF-SHA256 and ChaCha20 act as random oracles",
+                f"a server that lies, together with up to {2 * self.threshold - len(self.roster) - 1} silos, or one "
+                f"that follows the protocol, together with up to {self.threshold - 1} silos, "
+                f"who learn one sum, over at least {self.threshold} silos, and of the others' vectors nothing else",
             ),
             unit="silo",
             neighbours="replace-one",
@@ -154,6 +164,19 @@ class SecureSum:
     def signed(self, party: int, nonce: bytes, keys: bytes) -> bytes:
         """Return the text that a silo signs: who it is, in which run of which sum, and its two public keys."""
         return b"sfumato secure-sum keys\0" + party.to_bytes(8, "big") + nonce + keys
+
+    def signed_set(self, nonce: bytes, view: bytes, arrived: Set[int]) -> bytes:
+        """Return the text that a silo signs when it is told who arrived, in which run, with which keys."""
+        numbers = b"".join(party.to_bytes(8, "big") for party in sorted(arrived))
+        return b"sfumato secure-sum arrived\0" + nonce + view + numbers
+
+    def verify_set(self, party: int, nonce: bytes, view: bytes, arrived: Set[int], signature: bytes) -> None:
+        """Raise ProtocolError unless the silo of that number signed that these arrived."""
+        try:
+            key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(self.roster[party]))
+            key.verify(signature, self.signed_set(nonce, view, arrived))
+        except InvalidSignature:
+            raise ProtocolError(f"silo {party} did not sign for those who arrived with these keys") from None
 
     def verify(self, party: int, nonce: bytes, keys: bytes, signature: bytes) -> None:
         """Raise ProtocolError unless the silo of that number in the roster signed these keys for this run."""

@@ -1,4 +1,4 @@
-"""The server's four stages of `SecureSum`.
+"""The server's five stages of `SecureSum`.
 
 For that protocol. The state holds what silos have sent and, at the end, only the sum.
 """
@@ -18,10 +18,12 @@ from sfumato.federation.secure_sum import masks, shamir
 from sfumato.federation.secure_sum.client import (
     BOX_BYTES,
     KEYS_BYTES,
+    LAST_STAGE,
     SIGNATURE_BYTES,
     commitment,
     pair_purpose,
     signed_pair_mask,
+    view_of,
 )
 
 if TYPE_CHECKING:
@@ -50,8 +52,11 @@ def requests(protocol: SecureSum, state: Message, parties: Sequence[int]) -> dic
                 party: {"stage": 3, **{f"box/{u}": state[f"box/{u}/{party}"] for u in senders if u != party}}
                 for party in senders
             }
-    arrived = np.array(_in(state, "masked"), np.int64)
-    return {int(party): {"stage": 4, "arrived": arrived} for party in arrived}
+        case 3:
+            arrived = np.array(_in(state, "masked"), np.int64)
+            return {int(party): {"stage": 4, "arrived": arrived} for party in arrived}
+    agreed = {f"agreed/{party}": state[f"agreed/{party}"] for party in _in(state, "agreed")}
+    return {party: {"stage": 5, **agreed} for party in _in(state, "agreed")}
 
 
 def check_reply(protocol: SecureSum, state: Message, party: int, reply: Message) -> None:
@@ -71,6 +76,10 @@ def check_reply(protocol: SecureSum, state: Message, party: int, reply: Message)
         case 2:
             reply.expect("masked")
             reply.array("masked", dtype=f"<u{protocol.bits // 8}", shape=(protocol.length,))
+        case 3:
+            reply.expect("signature")
+            signature = reply.blob("signature", length=SIGNATURE_BYTES)
+            protocol.verify_set(party, state.blob("nonce"), _view(state), set(_in(state, "masked")), signature)
         case _:
             allowed = {f"share/{other}" for other in _in(state, "commitment")}
             if not set(reply) <= allowed:
@@ -81,7 +90,7 @@ def check_reply(protocol: SecureSum, state: Message, party: int, reply: Message)
 
 def step(protocol: SecureSum, state: Message, replies: Mapping[int, Message]) -> dict[str, Value]:
     """Return the state after a stage."""
-    after: dict[str, Value] = {**state, "stage": state.integer("stage", low=0, high=3) + 1}
+    after: dict[str, Value] = {**state, "stage": state.integer("stage", low=0, high=LAST_STAGE - 1) + 1}
     match state["stage"]:
         case 0:
             for party, reply in replies.items():
@@ -95,6 +104,9 @@ def step(protocol: SecureSum, state: Message, replies: Mapping[int, Message]) ->
         case 2:
             for party, reply in replies.items():
                 after[f"masked/{party}"] = reply["masked"]
+        case 3:
+            for party, reply in replies.items():
+                after[f"agreed/{party}"] = reply["signature"]
         case _:
             return _unmasked(protocol, state, replies)
     return after
@@ -120,7 +132,7 @@ def _unmasked(protocol: SecureSum, state: Message, replies: Mapping[int, Message
                 pair = masks.agreed_key(secret, public, pair_purpose(party, other), state.blob("nonce"))
                 total = total - signed_pair_mask(protocol, other, party, pair)
     signed = total.view(f"<i{protocol.bits // 8}").astype(np.int64)
-    return {"stage": 4, "sum": signed, "parties": np.array(arrived, np.int64)}
+    return {"stage": LAST_STAGE, "sum": signed, "parties": np.array(arrived, np.int64)}
 
 
 def _secret(
@@ -135,6 +147,10 @@ def _secret(
         if public(secret) == expected:
             return secret
     raise ProtocolError(f"the shares of silo {party}'s secret do not give it: too few came, or some are wrong")
+
+
+def _view(state: Message) -> bytes:
+    return view_of({party: state.blob(f"keys/{party}")[:KEYS_BYTES] for party in _in(state, "keys")})
 
 
 def _in(state: Message, kind: str) -> list[int]:
