@@ -21,7 +21,7 @@ from sfumato.privacy.claim import Claim, Trust
 from sfumato.privacy.release import PrepaidNoise
 
 #: Fine beside the sensitivity (the grid costs √length cells, 0.1 % at d = 10), coarse enough for 64-bit secure sums.
-_GRANULE = 2.0**-12
+GRANULE = 2.0**-12
 _EXACT_GRANULE = 2.0**-40
 _LEAST_SIGMA = 16.0  # cells; the sum of M such discrete Gaussians is off a Gaussian's cost by M·exp(-2000)
 _ONE_BATCH = "one user moves one batch of one silo, by a contribution that was clipped to public bounds"
@@ -55,19 +55,21 @@ def claim_of(design: Design, rho: float, trust: Trust, *assumptions: str) -> Cla
 
 def node_variance(design: Design, rho: float) -> Fraction:
     """Variance σ² of a node's noise, in squared cells: ρ = κΔ²/(2σ²)."""
-    return design.levels * Fraction(design.cells_apart(_GRANULE)) ** 2 / (2 * Fraction(rho))
+    return design.levels * Fraction(design.cells_apart(GRANULE)) ** 2 / (2 * Fraction(rho))
 
 
-def _gaussian(design: Design, claim: Claim, variance: Fraction, rows: float, *, central: bool = False) -> Calibrated:
-    """Noise of that variance on each row, of which `rows` add up."""
-    apart = design.cells_apart(_GRANULE)
+def gaussian_rows(
+    design: Design, claim: Claim, variance: Fraction | float, rows: int, *, central: bool = False
+) -> Calibrated:
+    """Add noise of that variance, in squared cells, to each row, of which `rows` add up."""
+    apart = design.cells_apart(GRANULE)
 
     def perturb(noise: PrepaidNoise | None, nodes: Integers, level: int) -> Integers:
         assert noise is not None  # the claim is formal
         values = nodes.sum(axis=0, keepdims=True) if central else nodes
         return noise.discrete_gaussian(values, l2_sensitivity=apart, sigma2=variance)
 
-    return Calibrated(design, claim, _GRANULE, _GRANULE * math.sqrt(rows * variance), perturb)
+    return Calibrated(design, claim, GRANULE, GRANULE * math.sqrt(rows * variance), perturb)
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class SiloLDP:
     def calibrate(self, design: Design) -> Calibrated:
         """Fit the noise to a design."""
         rho = rho_of(self.epsilon, self.delta)
-        return _gaussian(design, claim_of(design, rho, "silo"), node_variance(design, rho), design.silos)
+        return gaussian_rows(design, claim_of(design, rho, "silo"), node_variance(design, rho), design.silos)
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ class SecureSumDP:
             "the server sees the silos' sum and no summand, as under a secure sum",
             f"at least {honest} of {design.silos} silos add their noise and keep it to themselves",
         )
-        return _gaussian(design, claim, share, design.silos)
+        return gaussian_rows(design, claim, share, design.silos)
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ class CentralJDP:
     def calibrate(self, design: Design) -> Calibrated:
         """Fit the noise to a design."""
         rho = rho_of(self.epsilon, self.delta)
-        return _gaussian(design, claim_of(design, rho, "central"), node_variance(design, rho), 1, central=True)
+        return gaussian_rows(design, claim_of(design, rho, "central"), node_variance(design, rho), 1, central=True)
 
 
 @dataclass(frozen=True)
