@@ -3,7 +3,7 @@
 `pytest benchmarks/test_federation.py -s`. Measured on one idle core. A message of 10^6 floats: Flower's `ArrayRecord`
 to protobuf and back took 3.3 times as long. A round of 10 silos: as Flower apps in this process 3.5 times (10^5
 floats) to 8 times (10 floats). Masks: the generator of Flower's SecAgg+, which uses 32 bits of the key, 2.8 times;
-ours uses all 256.
+ours uses all 256. Rounds of 4 silos with 10^5 floats, on a busy machine: 51 a second in process, 2.1 on Ray.
 """
 
 from __future__ import annotations
