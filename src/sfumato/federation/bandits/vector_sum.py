@@ -76,7 +76,7 @@ def encode(values: Floats, grid: int, noise_bits: int, rng: np.random.Generator)
 
 def decode(ones: Integers, users: int, grid: int, noise_bits: int) -> Floats:
     """Return the sum of the users' values from the number of 1's: (2/g)(ones - n b p) - n, without bias."""
-    return (ones - users * noise_bits * float(P)) * (2.0 / grid) - users
+    return np.asarray((ones - users * noise_bits * float(P)) * (2.0 / grid) - users, dtype=np.float64)
 
 
 def theorem_bits(grid: int, users: int, epsilon: float, delta: float, length: int) -> int:
@@ -89,8 +89,8 @@ def log_binomial(trials: int, low: int, high: int) -> Floats:
     """Logarithms of P(Binomial(trials, 1/4) = x) for x in low .. high."""
     x = np.arange(low, high + 1, dtype=np.float64)
     counts = special.gammaln(trials + 1.0) - special.gammaln(x + 1) - special.gammaln(trials - x + 1)
-    logs: Floats = np.asarray(counts + x * math.log(0.25) + (trials - x) * math.log(0.75)).astype(np.float64)
-    return logs
+    logs = counts + x * math.log(0.25) + (trials - x) * math.log(0.75)
+    return np.array(logs, dtype=np.float64)
 
 
 def shift_cost(trials: int, largest: int, order: float) -> float:
