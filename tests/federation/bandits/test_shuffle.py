@@ -129,6 +129,8 @@ def test_amplification_follows_the_closed_form():
 def test_the_papers_noise_can_be_drawn_without_a_claim():
     learner = FedLinUCB(4, silos=4, horizon=50, mechanism=ShuffleAmplified(0.2, 0.1, unchecked=True), noise_seed=0)
     assert not learner.claim_.formal
+    tree = TreePrefixSum(ShuffleAmplified(0.2, 0.1, unchecked=True).calibrate(Design(40, 4, 50, 25)))
+    assert 0.8 < tree.push(np.zeros((4, 860))).std() / tree.mechanism.sigma < 1.25
     regret = simulate(
         lambda seed: LinearContexts.random(4, 5, seed),
         lambda seed: FedLinUCB(4, silos=4, horizon=50, mechanism=ShuffleVectorSum(1.0, 1e-3, simulate=True)),

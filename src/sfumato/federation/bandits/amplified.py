@@ -9,8 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from sfumato.errors import InvalidClaim
-from sfumato.federation.bandits.design import Calibrated, Design
+from sfumato.federation.bandits.contributions import Integers
+from sfumato.federation.bandits.design import Calibrated, Design, Perturb
 from sfumato.federation.bandits.mechanisms import (
     GRANULE,
     check_budget,
@@ -21,6 +24,7 @@ from sfumato.federation.bandits.mechanisms import (
 )
 from sfumato.privacy.accounting import cost_of
 from sfumato.privacy.bounds import ZCDP, ApproxDP
+from sfumato.privacy.release import PrepaidNoise
 
 
 def amplified_epsilon(epsilon0: float, n: int, delta: float) -> float:
@@ -76,7 +80,7 @@ class ShuffleAmplified:
     scale : float
         Factor on the official σ.
     unchecked : bool
-        Draw the noise without the bound, and claim nothing: to reproduce the paper's figures.
+        Simulate the noise, by numpy, without the bound, and claim nothing: to reproduce the paper's figures.
 
     Raises
     ------
@@ -110,7 +114,11 @@ class ShuffleAmplified:
             bound=ApproxDP(self.epsilon, self.delta),
             void="the official noise was drawn without a bound that holds" if self.unchecked else "",
         )
-        return gaussian_rows(design, claim, (sigma / GRANULE) ** 2, design.silos)
+        variance = (sigma / GRANULE) ** 2
+        if self.unchecked:
+            total = GRANULE * math.sqrt(design.silos * variance)
+            return Calibrated(design, claim, GRANULE, total, _simulated(math.sqrt(variance)))
+        return gaussian_rows(design, claim, variance, design.silos)
 
     def _refusal(self, design: Design, sigma: float) -> str:
         least = 16 * math.log(4 * design.levels / self.delta)
@@ -124,3 +132,13 @@ class ShuffleAmplified:
             f"scale must be at least {self.scale * factor:.3g} for epsilon = {self.epsilon:g}, got {self.scale:g}; "
             f"that is noise of {sigma * factor:.3g} a silo, where SiloLDP, which trusts no shuffler, needs {alone:.3g}"
         )
+
+
+def _simulated(sigma: float) -> Perturb:
+    """Noise of numpy, for figures without a claim."""
+    rng = np.random.default_rng()
+
+    def perturb(noise: PrepaidNoise | None, nodes: Integers, level: int) -> Integers:
+        return nodes + np.rint(rng.normal(scale=sigma, size=nodes.shape)).astype(np.int64)
+
+    return perturb
