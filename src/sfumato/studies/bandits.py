@@ -55,7 +55,7 @@ class _Size:
 
 _SCALES: dict[Scale, _Size] = {
     "smoke": _Size(400, 1, (5,), (4, 32), (2.0,), 60, 0),
-    "small": _Size(3000, 3, (5, 20, 100), (4, 8, 16, 32, 64), (0.5, 2.0, 10.0), 400, 1000),
+    "small": _Size(1500, 2, (5, 20, 100), (4, 16, 64), (0.5, 2.0, 10.0), 400, 1000),
     "full": _Size(10_000, 25, (5, 20, 100), (4, 8, 16, 32, 64), (0.5, 2.0, 10.0), 2000, 10_000),
 }
 
@@ -154,7 +154,7 @@ def _slopes(size: _Size, seeds: range) -> Row:
 
 def _noise_as_published(size: _Size, seeds: range) -> list[Row]:
     silos, rows = 100 if size.seeds > 1 else 10, []
-    horizon = min(size.horizon, 1000)
+    horizon = min(size.horizon, 500)
     for epsilon in (1e-4, 1e-3):
         shuffled = _regret(ShuffleAmplified(epsilon, 1e-4, unchecked=True), silos, horizon, seeds)
         local = _regret(SiloLDP(epsilon, 1e-4), silos, horizon, seeds)
