@@ -3,7 +3,7 @@
 `pytest benchmarks/test_bandits.py -s`. Peer: mabwiser 2.7.4, if it is installed: its LinUCB keeps one model an arm, so
 it solves an easier problem a step (one context, one model changed) and its regret is not comparable. Measured on a
 machine shared with others (two cores, load 11), in CPU seconds, d = 10, 20 actions: 5,411 steps a second beside 341, 16
-times as many.
+times as many. 100 silos, T = 10,000, K = 100 fresh contexts, d = 10: 197 s at that load, 35 s of CPU.
 """
 
 from __future__ import annotations
