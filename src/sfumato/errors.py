@@ -76,6 +76,14 @@ class TooFewParties(SfumatoError, RuntimeError):
     """Fewer silos answered than the run needs; there is no result. The charges of those that answered stand."""
 
 
+class HorizonExceeded(SfumatoError, ValueError):
+    """More users or batches than the noise was calibrated to; nothing was released for them."""
+
+
+class NotSynchronised(SfumatoError, RuntimeError):
+    """A silo is out of step with the public schedule of synchronisations; nothing was released."""
+
+
 class MissingExtra(SfumatoError, ImportError):
     """An optional dependency is not installed; the message is the command that installs it."""
 
