@@ -428,15 +428,16 @@ STUDY = Study(
 
 - Every mechanism is calibrated to its claim (replacement of one user, joint sensitivity √4.5). The official code drops
   constants; its noise is drawn in the rows of figure 2a only, and carries no claim.
-- Amplification by shuffling whole silos is refused at every setting of the paper: it needs more than 16 ln(4κ/δ) silos,
+- Amplification by shuffling whole silos is refused at every setting tried: it needs more than 16 ln(4κ/δ) silos,
   and noise that hides a silo's whole node. `ShuffleVectorSum` and `SecureSumDP` are sound.
-- **The paper's own algorithm has a fourth flaw.** Between two synchronisations its actions follow raw local statistics,
+- **The published algorithm, as our card has it from the official code, has a fourth flaw.** Between two synchronisations its actions follow raw local statistics,
   so one user can change what all later users of the batch contribute, while the proof counts one contribution. Our
   default steers by released sums; the rows "silo-LDP", "secure sum" and "vector sum" do. It has its price: without
   noise the regret is twice that of local steering.
 - With the radius of the theory (exploration 1) the private learners explore for tens of thousands of users. The
   comparisons by ε use exploration 0.1, as the paper's run on real data does; the slope test uses 1.
-- Contexts are fresh for every user. On the paper's fixed set of actions all silos play one action for a whole batch.
+- Contexts are fresh for every user. On the paper's fixed set of actions all silos play one action for a whole batch,
+  and with exploration 0.1 the order of the learners was another, and erratic: seen first, then left for fresh contexts.
 - `ShuffleVectorSum` is simulated, by unseeded noise: its figures differ a little from run to run.
 - Rewards are the mean ± 1/4, so that they are bounded; the official code's Gaussian ones are not.
 - MSLR-WEB10K could not be had; the digits that ship with scikit-learn take its place.""",

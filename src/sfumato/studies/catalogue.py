@@ -5,6 +5,7 @@ from __future__ import annotations
 from sfumato.errors import InvalidData
 from sfumato.studies.adaptive import STUDY as ADAPTIVE
 from sfumato.studies.aggregate_responses import STUDY as AGGREGATE_RESPONSES
+from sfumato.studies.bandits import STUDY as BANDITS
 from sfumato.studies.bayesian_audit import STUDY as BAYESIAN_AUDIT
 from sfumato.studies.dp_kaplan_meier import STUDY as DP_KAPLAN_MEIER
 from sfumato.studies.error_feedback import STUDY as ERROR_FEEDBACK
@@ -27,6 +28,7 @@ _STUDIES = (
     SEQUENTIAL,
     LINEAR_RECONSTRUCTION,
     ROBUST_PRIVATE,
+    BANDITS,
     QUANTIZATION,
     SUBJECT_MEMBERSHIP,
     MEMORIZATION,

@@ -16,6 +16,7 @@ from scipy import optimize
 from sfumato.attacks import mechanisms as m
 from sfumato.privacy.bounds import ZCDP, ApproxDP, GaussianDP, PureDP
 from sfumato.privacy.claim import Claim
+from sfumato.studies.bandit_exhibits import bandits
 from sfumato.studies.exhibit import Exhibit, Floats
 
 _GRID = 2.0**20  # outputs are rounded to this grid: their low bits are another exhibit
@@ -25,6 +26,7 @@ def published() -> Iterator[Exhibit]:
     """Yield the exhibits of this room."""
     yield from (_dice_sgd(), _dp_lora(), _speech_bottleneck(), _determinant_sync(), _bandit_noise())
     yield from (_metric_response(), _printed_error(), _survival_package())
+    yield from bandits()
 
 
 def _dice_sgd() -> Exhibit:
