@@ -430,7 +430,8 @@ STUDY = Study(
   constants; its noise is drawn in the rows of figure 2a only, and carries no claim.
 - Amplification by shuffling whole silos is refused at every setting tried: it needs more than 16 ln(4κ/δ) silos,
   and noise that hides a silo's whole node. `ShuffleVectorSum` and `SecureSumDP` are sound.
-- **The published algorithm, as our card has it from the official code, has a fourth flaw.** Between two synchronisations its actions follow raw local statistics,
+- **The published algorithm, as our card has it from the official code, has a fourth flaw.** Between two
+  synchronisations its actions follow raw local statistics,
   so one user can change what all later users of the batch contribute, while the proof counts one contribution. Our
   default steers by released sums; the rows "silo-LDP", "secure sum" and "vector sum" do. It has its price: without
   noise the regret is twice that of local steering.
