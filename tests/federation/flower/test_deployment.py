@@ -24,6 +24,8 @@ from sfumato.federation.protocol import run_key
 
 pytest.importorskip("flwr")
 APP = Path(__file__).parent.parent / "app"
+#: Protocols whose smallest run draws nothing at random but what their configuration names.
+WITHOUT_NOISE = ("heavy-hitters", "bandit", "quantized-training", "shared-randomness")
 DEADLINE = 300  # seconds, for what takes a few
 
 
@@ -88,7 +90,8 @@ def test_every_protocol_on_loopback_with_a_server_that_is_killed(tmp_path, monke
     assert counts.variance == plain["kaplan-meier"].result.noisy_counts_.variance
     assert counts.sites == 2
     assert outcomes["secure-sum"].result.tolist() == plain["secure-sum"].result.tolist() == [3, -10]
-    assert outcomes["heavy-hitters"].state == plain["heavy-hitters"].state
+    for name in WITHOUT_NOISE:
+        assert outcomes[name].state == plain[name].state
     for node in nodes:  # one of counting, one of the survival table, none of the exact rounds
         assert Ledger(node["ledger"]).account("silo").charges == 2
 
