@@ -158,7 +158,7 @@ def test_the_network_itself_is_not_changed():
 def test_another_process_finds_the_same_subnetwork():
     """From the seed alone: neither torch's generator nor any data enter."""
     code = (
-        "import torch; torch.manual_seed(77); from sfumato.federation.supermask import *;"
+        "import torch; torch.manual_seed(77); from sfumato.federation.supermask import digit_network, make_subnetwork;"
         "print(make_subnetwork(digit_network(), (784,), keep=.1, seed=3, steps=10).identity().hex())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
