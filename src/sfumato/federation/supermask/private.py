@@ -49,6 +49,7 @@ from torch.func import grad, vmap
 from sfumato.errors import InvalidClaim
 from sfumato.federation.supermask.subnetwork import Subnetwork
 from sfumato.federation.supermask.training import Gradient, Training, descend
+from sfumato.privacy.accounting import ORDERS
 from sfumato.privacy.bounds import ZCDP, ApproxDP, FormalBound, Heuristic, RenyiDP
 from sfumato.privacy.claim import Claim
 from sfumato.privacy.grid import from_grid, to_grid
@@ -63,7 +64,8 @@ NOTHING_PROMISED = Claim(
     trust="silo",
 )
 
-_WHOLE = (*range(2, 65), *range(68, 129, 4), *range(144, 257, 16))  # orders at which the proof speaks
+# Orders at which the proof speaks: the whole ones of the accountant's, so that nothing is lost between the two.
+_WHOLE = tuple(int(order) for order in ORDERS if order == int(order) and 2 <= order <= 512)
 _CHUNK = 64  # records whose gradients are held at once
 _FINER = 2.0**-10  # what rounding a record's gradient may cost, of the clipping norm
 

@@ -42,7 +42,7 @@ class Training:
     scores: float = 0.01
     epochs: int = 1
     batch_size: int = 32
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-3
     optimizer: Optimizer = "adam"
 
     def __post_init__(self) -> None:
