@@ -112,7 +112,7 @@ def test_each_round_is_charged_before_its_noise_and_an_empty_budget_stops_the_si
         ledger.create(f"for {rounds}", steps.claim(kept, rounds).to(ApproxDP, delta=1e-5).bound, unit="record")
     InProcess(ledgers=[(ledger, "for 3")]).run(protocol, [records(0)])
     assert len(ledger.history("for 3")) == 3
-    with pytest.raises(TooFewParties, match="round 3 .* it refused"):
+    with pytest.raises(TooFewParties, match=r"round 3 .* it refused"):
         InProcess(ledgers=[(ledger, "for 2")]).run(protocol, [records(0)])
     assert len(ledger.history("for 2")) == 2
 

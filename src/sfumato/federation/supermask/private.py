@@ -57,8 +57,8 @@ from sfumato.privacy.release import PrepaidNoise, Release
 
 NOTHING_PROMISED = Claim(
     Heuristic(
-        "sign masks of locally trained scores; no differential privacy: a sign mask is not harmless, since from a known "
-        "start it shows which way the silo's gradients pulled every kept weight"
+        "sign masks of locally trained scores; no differential privacy: a sign mask is not harmless, since from a "
+        "known start it shows which way the silo's gradients pulled every kept weight"
     ),
     unit="record",
     trust="silo",

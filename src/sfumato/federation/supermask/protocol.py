@@ -31,6 +31,7 @@ from sfumato.federation.supermask.subnetwork import (
     Magnitudes,
     Prune,
     Subnetwork,
+    kept_total,
     make_subnetwork,
     subnetwork_from_masks,
     weight_count,
@@ -101,7 +102,7 @@ class SupermaskProtocol:
     keep: float = 0.2
     seed: int = 0
     rounds: int = 50
-    training: Training = Training()
+    training: Training = dataclasses.field(default_factory=Training)
     saliency_steps: int = 100
     weights: Magnitudes = "constant"
     prune: Prune = "saliency"
@@ -143,7 +144,9 @@ class SupermaskProtocol:
     @property
     def claim(self) -> Claim:
         """What a silo's uploads of all rounds promise each of its records."""
-        return NOTHING_PROMISED if self.private is None else self.private.claim(self.subnetwork.kept, self.rounds)
+        if self.private is None:
+            return NOTHING_PROMISED
+        return self.private.claim(kept_total(self.network, self.keep, self.prune), self.rounds)
 
     def config(self) -> dict[str, Any]:
         """Return all parameters, and the architecture as torch describes it."""

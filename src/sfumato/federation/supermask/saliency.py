@@ -149,6 +149,7 @@ class _Flow:
             )
             self.weights = plain
 
+    @torch.enable_grad()
     def scores(self, kept: NDArray[np.bool_]) -> tuple[NDArray[Any], float]:
         """Saliency of every weight, one vector, and R."""
         masks = self.named(kept)

@@ -6,6 +6,7 @@ al., "Signing the Supermask" (ICLR 2022), and Ramanujan et al. 2020; both from m
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -87,6 +88,12 @@ class Subnetwork:
         """Outputs of the network with these kept weights."""
         return functional_call(self.network, self.weights(effective), (inputs,))  # type: ignore[no-any-return]
 
+    def module(self, effective: torch.Tensor) -> torch.nn.Module:
+        """A network of its own with these kept weights."""
+        made = copy.deepcopy(self.network)
+        made.load_state_dict(self.weights(effective), strict=False)
+        return made
+
     def identity(self) -> bytes:
         """SHA-256 of kept places and first weights: whether two sides mean the same network."""
         digest = hashlib.sha256(self.packed_masks())
@@ -165,6 +172,13 @@ def subnetwork_from_masks(
 def weight_count(network: torch.nn.Module) -> int:
     """Number of weights before pruning."""
     return sum(each.numel() for each in prunable(network).values())
+
+
+def kept_total(network: torch.nn.Module, keep: float, prune: Prune) -> int:
+    """Number of weights that pruning keeps, without doing it."""
+    if prune == "saliency":
+        return kept_count(weight_count(network), keep)
+    return sum(kept_count(each.numel(), keep) for each in prunable(network).values())
 
 
 def _first_weights(network: torch.nn.Module, seed: Any) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
