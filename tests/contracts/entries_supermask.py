@@ -2,7 +2,8 @@
 
 So a record's gradient is as long as its features are, beyond any clipping norm if they are large, and the noisy sum of
 a step does not depend on earlier ones. What sampling saves is held to the lattice itself in
-`tests/federation/supermask/test_private.py`. Records are rows; a row of zeros has a gradient of zeros: a record left out.
+`tests/federation/supermask/test_private.py`. Records are rows; a row of zeros has a gradient of zeros: a record left
+out.
 """
 
 import numpy as np

@@ -7,7 +7,7 @@ et al. 2018 (signSGD), Isik et al. 2023 (FedPM); from memory.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +37,7 @@ class Baselines:
     silos : sequence of (x, y)
         Tensors.
     held_out : sequence of (x, y)
-    rounds : int
-    batch_size : int
+    rounds, epochs, batch_size : int
     seed : int
     """
 
@@ -46,6 +45,7 @@ class Baselines:
     silos: Silos
     held_out: HeldOut
     rounds: int
+    epochs: int = 1
     batch_size: int = 32
     seed: int = 0
 
@@ -70,7 +70,7 @@ class Baselines:
 
     def sign_sgd(self, learning_rate: float = 1e-3) -> History:
         """Majority of the signs of one gradient a batch: as many exchanges a round as the longest silo has batches."""
-        batches = [-(-len(x) // self.batch_size) for x, _ in self.silos]
+        batches = [self.epochs * -(-len(x) // self.batch_size) for x, _ in self.silos]
         rows = []
         weights, order = self.subnetwork.values, np.random.default_rng([self.seed, 46])
         for number in range(self.rounds):
@@ -138,10 +138,12 @@ class Baselines:
     def _numbers(self) -> range:
         return range(len(self.silos))
 
-    def _batches(self, silo: int, order: Any) -> Any:
+    def _batches(self, silo: int, order: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         x, y = self.silos[silo]
-        rows = torch.from_numpy(order.permutation(len(x)))
-        return [(x[batch], y[batch]) for batch in torch.split(rows, self.batch_size)]
+        for _ in range(self.epochs):
+            rows = torch.from_numpy(order.permutation(len(x)))
+            for batch in torch.split(rows, self.batch_size):
+                yield x[batch], y[batch]
 
     def _descend(self, weights: torch.Tensor, silo: int, order: Any, learning_rate: float) -> torch.Tensor:
         leaf = weights.clone().requires_grad_()
