@@ -2,15 +2,18 @@
 
 import math
 
+import entries_supermask as contract
 import numpy as np
 import pytest
 import torch
+from coupling import coupled_distance
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 from smallest.masks import network, records, supermask
 
 from sfumato import Ledger
+from sfumato.attacks.bayesian_audit import Auditor
 from sfumato.errors import InvalidClaim, TooFewParties
 from sfumato.federation import InProcess
 from sfumato.federation.supermask import PrivateSteps, make_subnetwork, private
@@ -148,3 +151,37 @@ def test_the_release_is_opened_for_the_round(sub):
         release.prepaid(how.bound(sub.kept))
         with pytest.raises(ValueError, match="more than the claim promises"):
             release.prepaid(how.bound(sub.kept))
+
+
+def audited(data_pair):
+    """Of noisy sums of a one-step round, against its claim; a sound mechanism is accused with probability 1e-6."""
+    sizes = {"n_train": 200, "n_select": 400, "n_test": 2000, "random_state": 3, "progress": False}
+    claim = contract.protocol(contract.WHOLE).claim
+    outputs = lambda data, n, rng: contract.copies(data, n, contract.WHOLE)  # noqa: E731
+    return Auditor(**sizes, alpha=1e-6, scores=("threshold", "linear")).audit(outputs, claim, pairs=[data_pair]).verdict
+
+
+def test_a_twin_that_does_not_clip_each_record_is_caught(monkeypatch):
+    pair = (contract.people(1), contract.NOBODY)
+    assert audited(pair) == "no violation found"
+    unclipped = lambda rows, how: private.to_grid(rows, how.granularity(rows.shape[1]))  # noqa: E731
+    monkeypatch.setattr(private, "clipped_cells", unclipped)
+    assert audited(pair) == "violation"
+
+
+def test_a_twin_that_takes_signs_before_the_noise_is_caught(monkeypatch):
+    """A vector of signs is as long as the root of its dimension, whatever the record was clipped to."""
+    x, y = records(0, rows=20)
+    without = x.copy()
+    without[3] = 0  # a record of zeros has a gradient of zeros here: the place of one that is left out
+    protocol = supermask(private=PrivateSteps(1.0, sampling_rate=0.9, steps=1))
+    rng = np.random.default_rng(0)
+
+    def distance():
+        run = lambda each: InProcess().run(protocol, [(each, y)])  # noqa: E731
+        return max(coupled_distance(run, x, without, rng) for _ in range(6))
+
+    assert distance() <= 1
+    signs = lambda rows, how: np.sign(rows).astype(np.int64) * int(1 / how.granularity(rows.shape[1]))  # noqa: E731
+    monkeypatch.setattr(private, "clipped_cells", signs)
+    assert distance() > 2

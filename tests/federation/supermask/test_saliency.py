@@ -15,7 +15,7 @@ from torch import nn
 
 from sfumato.errors import InvalidData
 from sfumato.federation.supermask import digit_network, make_subnetwork, synaptic_saliency
-from sfumato.federation.supermask.saliency import saliency_scores
+from sfumato.federation.supermask.saliency import largest, saliency_scores
 
 
 def mlp(*widths, activation=nn.ReLU, bias=False):
@@ -74,6 +74,13 @@ def test_any_small_network_keeps_what_was_asked_or_says_what_works(inputs, hidde
         message = "the least that works"
         assert sum(int(mask.sum()) for mask in masks.values()) == int(np.ceil(size * keep - 1e-9))
     assert "the least that works" in message
+
+
+@given(st.lists(st.sampled_from([-np.inf, 0.0, 1.0, 2.5]), min_size=1, max_size=30), st.data())
+def test_the_largest_are_those_of_a_stable_sort(scores, data):
+    count = data.draw(st.integers(1, len(scores)))
+    chosen = largest(np.array(scores), count)
+    assert sorted(np.argsort(-np.array(scores), kind="stable")[:count]) == np.flatnonzero(chosen).tolist()
 
 
 def test_fewer_are_kept_of_those_kept_before():

@@ -49,7 +49,7 @@ class Baselines:
     batch_size: int = 32
     seed: int = 0
 
-    def fedavg(self, learning_rate: float = 0.02) -> History:
+    def fedavg(self, learning_rate: float = 0.2) -> History:
         """Average dense float32 weights, weighted alike."""
 
         def local(weights: torch.Tensor, silo: int, order: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -58,7 +58,7 @@ class Baselines:
 
         return self._run(self.subnetwork.values, local, lambda sent, _: sent.mean(0), bits=(32.0, 32.0))
 
-    def alone(self, learning_rate: float = 0.02) -> History:
+    def alone(self, learning_rate: float = 0.2) -> History:
         """Each silo trains its own dense weights; nothing is sent. The "global" model is the first silo's."""
         own = dict.fromkeys(range(len(self.silos)), self.subnetwork.values)
 

@@ -120,6 +120,14 @@ def kept_count(size: int, share: float) -> int:
     return max(1, min(size, math.ceil(size * share - 1e-9)))
 
 
+def largest(scores: NDArray[Any], count: int) -> NDArray[np.bool_]:
+    """Which entries are the `count` largest, of equal ones the first: what a stable sort gives, without sorting."""
+    line = np.partition(scores, len(scores) - count)[len(scores) - count]
+    chosen = np.asarray(scores > line)
+    chosen[np.flatnonzero(scores == line)[: count - int(chosen.sum())]] = True
+    return chosen
+
+
 def check_keep(keep: Any) -> None:
     """Raise InvalidData unless keep is in (0, 1]."""
     if isinstance(keep, bool) or not isinstance(keep, (int, float)) or not 0 < keep <= 1:
@@ -168,8 +176,7 @@ class _Flow:
             if count == kept.sum():
                 continue
             scores = np.where(kept, self.scores(kept)[0], -np.inf)  # what is gone does not come back
-            kept = np.zeros(self.size, np.bool_)
-            kept[np.argsort(-scores, kind="stable")[:count]] = True
+            kept = largest(scores, count)
         return kept
 
     def fault(self, kept: NDArray[np.bool_]) -> str:
