@@ -2,9 +2,9 @@
 
 `pytest benchmarks/test_supermask.py -s`. Peers: SynFlow written out as its authors' code does it (a threshold by
 `kthvalue` over all scores, a forward and a backward pass a step), and a round of FedAvg with dense weights on the same
-silos and batches. Figures: see the docstring's last lines.
-
-MEASURED
+silos and batches. Measured on a machine shared with others (two cores, load 10), in CPU-s: saliency of 80,016 weights in
+100 steps 0.86 (written out 0.23: ratio 3.7; the same mask); a silo's round of 400 records 0.10 (FedAvg 0.12: ratio 0.9)
+and 2,028 bytes up with the message's frame (FedAvg 320,064: 1 in 158).
 """
 
 from __future__ import annotations
