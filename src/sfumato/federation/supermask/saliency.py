@@ -175,8 +175,8 @@ class _Flow:
             count = kept_count(self.size, keep ** (step / steps))
             if count == kept.sum():
                 continue
-            scores = np.where(kept, self.scores(kept)[0], -np.inf)  # what is gone does not come back
-            kept = largest(scores, count)
+            places = np.flatnonzero(kept)  # what is gone does not come back
+            kept[places[~largest(self.scores(kept)[0][places], count)]] = False
         return kept
 
     def fault(self, kept: NDArray[np.bool_]) -> str:
