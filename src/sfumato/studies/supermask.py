@@ -372,7 +372,7 @@ def _picture(world: _World) -> Any:
             axes.plot(sent, [row["global_accuracy"] for row in history], "--", lw=1, color=line.get_color())
         axes.set(xscale="log", xlabel="bytes that a silo has sent", title=split, ylim=(0, 1))
     figure.axes[0].set_ylabel("accuracy: each silo's own; dashed: global")
-    figure.axes[0].legend(fontsize=7, loc="upper left")
+    figure.axes[0].legend(fontsize=7, loc="lower right")
     return figure
 
 
