@@ -9,12 +9,20 @@ from typing import Any
 from sfumato.lazy import imported
 
 _MODULES = {
+    "FederatedAveraging": "averaging",
+    "HyperFL": "estimator",
+    "HyperFLAdapters": "adapters",
     "HyperNetwork": "network",
+    "accuracy": "models",
     "make_extractor": "extractors",
 }
 
 __all__ = [
+    "FederatedAveraging",
+    "HyperFL",
+    "HyperFLAdapters",
     "HyperNetwork",
+    "accuracy",
     "make_extractor",
 ]
 

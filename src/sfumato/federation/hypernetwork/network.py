@@ -98,7 +98,7 @@ class HyperNetwork(nn.Module):
 
 
 def _empty(columns: int, rows: int, bias: bool) -> nn.Linear:
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, columns, rows, bias=bias)  # type: ignore[assignment]
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, columns, rows, bias=bias)  # type: ignore[no-untyped-call]
     return layer
 
 
