@@ -95,12 +95,13 @@ def _algebra_rows(bench: Bench, size: _Size) -> Iterator[Row]:
         g, theta, z, v, formula = _errors(upload, bench, rows)
         steps = upload.view.steps
         yield Row(
-            f"HyperFL's own upload, {len(rows)} images, {steps} steps: relative error of the extractor's gradient, its "
-            "weights, z, the private embedding v; z by the formula of one step",
+            f"HyperFL's own upload, {len(rows)} images, {steps} steps: relative error of the gradient at the "
+            "extractor's first weights (direction), of these weights, of z and of the private embedding v; of z by the "
+            "formula of one step",
             {
-                1: "one step: 0, 6e-5, 7e-5; v up to scale (our notes)",
-                5: "5 steps: z off by .43, cosine of g .944 (our notes)",
-                60: "60 steps: z off by .82, cosine of g .861 (our notes)",
+                1: "0, 6e-5, 7e-5, v up to scale (our notes)",
+                5: "z by the formula .43; cosine with the steps' own gradients .944 (our notes)",
+                60: "z by the formula .82; cosine with the steps' own gradients .861 (our notes)",
             }.get(steps, "not found"),
             f"{g:.1g} (cosine {1 - g * g / 2:.3f}), {theta:.1g}, {z:.1g}, {v:.1g}; {formula:.1g}",
             max(g, theta, z, v) < 0.01 if steps == 1 else None,
