@@ -35,6 +35,8 @@ from sfumato.federation.hypernetwork.settings import Settings, SiloData, check_s
 from sfumato.federation.in_process import Runtime
 from sfumato.privacy.bounds import ZCDP, ApproxDP
 
+_NEW = 1 << 32  # in the place of a party's number, where a silo was none
+
 
 class HyperFL(BaseEstimator):  # type: ignore[misc]
     """Federate image classifiers: a shared hypernetwork writes each silo's extractor from the silo's private vector.
@@ -234,8 +236,8 @@ class HyperFL(BaseEstimator):  # type: ignore[misc]
         images, labels = check_silo((X, y), self.num_classes)
         settings = self._work().settings
         network, extractor = copy.deepcopy(self.hypernetwork_).requires_grad_(False), self._extractor().train()
-        random = settings.random(1 << 20)
-        embedding = draw_embedding(self.embedding_dim).requires_grad_()
+        random = settings.random(_NEW)
+        embedding = draw_embedding(self.embedding_dim, self.embedding_seed, _NEW).requires_grad_()
         head = new_head(features_of(extractor), self.num_classes, random)
         optimizers = (
             sgd([embedding], self.learning_rate, settings),

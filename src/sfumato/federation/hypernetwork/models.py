@@ -65,9 +65,7 @@ def statistics(extractor: nn.Module) -> Tensors:
 
 def with_statistics(extractor: nn.Module, memory: Mapping[str, Any]) -> nn.Module:
     """Return a copy of the extractor that has the buffers a silo remembers, if it remembers any."""
-    own = copy.deepcopy(extractor)
-    own.load_state_dict({**own.state_dict(), **unpacked("statistics", memory)}, strict=True)
-    return own
+    return _loaded(extractor, unpacked("statistics", memory))
 
 
 def new_head(features: int, classes: int, random: np.random.Generator) -> Tensors:
@@ -106,11 +104,8 @@ def loss_of(
 
 def personal_model(extractor: nn.Module, theta: Mapping[str, torch.Tensor], head: Tensors) -> nn.Sequential:
     """Return extractor and classifier as one module, in evaluation mode."""
-    own = copy.deepcopy(extractor)
-    own.load_state_dict({**statistics(own), **theta}, strict=True)
     classifier = nn.Linear(head["weight"].shape[1], head["weight"].shape[0])
-    classifier.load_state_dict(head, strict=True)
-    return nn.Sequential(own, classifier).eval()
+    return nn.Sequential(_loaded(extractor, theta), _loaded(classifier, head)).eval()
 
 
 def accuracy(model: nn.Module, images: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
@@ -118,6 +113,15 @@ def accuracy(model: nn.Module, images: NDArray[np.float32], labels: NDArray[np.i
     with torch.no_grad():
         predicted = model(torch.from_numpy(np.asarray(images, np.float32))).argmax(1).numpy()
     return float(np.mean(predicted == labels))
+
+
+def _loaded(module: nn.Module, values: Mapping[str, torch.Tensor]) -> nn.Module:
+    """A copy of the module with these values; a name that it does not have is an error."""
+    own = copy.deepcopy(module)
+    state = own.state_dict()  # updated rather than rebuilt: torch keeps layers' versions on this very mapping
+    state.update(values)
+    own.load_state_dict(state, strict=True)
+    return own
 
 
 def packed(prefix: str, tensors: Mapping[str, torch.Tensor]) -> Arrays:
