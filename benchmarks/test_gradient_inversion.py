@@ -2,8 +2,8 @@
 
 `pip install --no-deps breaching==0.1.2` (its own dependencies, torchvision among them, are not needed here), then
 `pytest benchmarks/test_gradient_inversion.py -s`. HyperFL's network for MNIST, one image, batch 1, one torch thread.
-Measured on two cores shared with others (load 7): 25.1 ms an iteration, 0.97 times the plain loop; both objectives agree
-to 1e-5 on fixed inputs, and both searches end at a loss of 0.0657.
+Measured on two cores shared with others (load 7): 25.1 ms an iteration, 0.97 times the plain loop; both objectives
+agree to 1e-5 on fixed inputs, and both searches end at a loss of 0.0657.
 """
 
 from __future__ import annotations
