@@ -329,7 +329,8 @@ STUDY = Study(
 - The sound variants clip and add noise for a whole silo. There the strongest attacker is who holds the gallery and
   compares gradients; what the claim allows it is a theorem.
 - At 200 iterations the attacker on HyperFL is a little more than 2 dB behind IG on FedAvg, where we had aimed at 2: it
-  lacks the classifier, and the weights that it attacks are another draw. It names every image all the same.
+  lacks the classifier, and the weights that it attacks are another draw. At 400 (the same images, run apart) it is
+  5.2 dB behind [1.1, 9.3], at 20.7 against 25.9 dB. It names every image all the same.
 - One image is fitted by HyperFL's first step, which moves the extractor 1 + |z|² times as far as SGD would: its loss is
   then 0, later steps add nothing, and the rows of several steps on one image say no more than that of one. FedAvg's
   gradient does blur there.
