@@ -6,6 +6,7 @@ embedding for five. What the private ones promise: `private`.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -72,10 +73,10 @@ class HyperWork:
         self.embedding_dim = embedding_dim
         self.embedding_seed = embedding_seed
         self.privacy = privacy
-        self._choices = {"hidden_dim": hidden_dim, "share_bias": share_bias, "init": init}
+        self._choices: dict[str, Any] = {"hidden_dim": hidden_dim, "share_bias": share_bias, "init": init}
         if self._by_record and statistics(extractor):
             raise InvalidData('unit="record" needs an extractor without batch normalisation, which mixes records')
-        self._first = self.network(random_state=settings.random_state)
+        self._first = HyperNetwork(extractor, embedding_dim, **self._choices, random_state=settings.random_state)
 
     @property
     def weighted(self) -> bool:
@@ -97,11 +98,10 @@ class HyperWork:
             "privacy": privacy,
         }
 
-    def network(self, weights: Mapping[str, torch.Tensor] | None = None, **change: Any) -> HyperNetwork:
+    def network(self, weights: Mapping[str, torch.Tensor]) -> HyperNetwork:
         """Return a hypernetwork for the extractor, with these weights."""
-        network = HyperNetwork(self.extractor, self.embedding_dim, **{**self._choices, **change})
-        if weights is not None:
-            network.load_state_dict(dict(weights), strict=True)
+        network = copy.deepcopy(self._first)
+        network.load_state_dict(dict(weights), strict=True)
         return network
 
     def start(self) -> Tensors:
