@@ -9,7 +9,9 @@ from sfumato.studies.bandits import STUDY as BANDITS
 from sfumato.studies.bayesian_audit import STUDY as BAYESIAN_AUDIT
 from sfumato.studies.dp_kaplan_meier import STUDY as DP_KAPLAN_MEIER
 from sfumato.studies.error_feedback import STUDY as ERROR_FEEDBACK
+from sfumato.studies.gradient_inversion import STUDY as GRADIENT_INVERSION
 from sfumato.studies.heavy_hitters import STUDY as HEAVY_HITTERS
+from sfumato.studies.hyperfl import STUDY as HYPERFL
 from sfumato.studies.linear_reconstruction import STUDY as LINEAR_RECONSTRUCTION
 from sfumato.studies.memorization import STUDY as MEMORIZATION
 from sfumato.studies.quantization import STUDY as QUANTIZATION
@@ -20,6 +22,7 @@ from sfumato.studies.similarity import STUDY as SIMILARITY
 from sfumato.studies.sticky_noise import STUDY as STICKY_NOISE
 from sfumato.studies.study import Study
 from sfumato.studies.subject_membership import STUDY as SUBJECT_MEMBERSHIP
+from sfumato.studies.supermask import STUDY as SUPERMASK
 from sfumato.studies.synthetic_tables import STUDY as SYNTHETIC_TABLES
 
 _STUDIES = (
@@ -40,6 +43,9 @@ _STUDIES = (
     SIMILARITY,
     AGGREGATE_RESPONSES,
     SHARED_RANDOMNESS,
+    HYPERFL,
+    GRADIENT_INVERSION,
+    SUPERMASK,
 )
 
 

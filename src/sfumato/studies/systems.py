@@ -199,8 +199,24 @@ SYSTEMS: tuple[System, ...] = (
     ),
     System(43, "CLIPSep", "restoration.separation", "restoration"),
     System(44, "Membership inference against text-to-image models", "attacks.text_to_image_membership", "attack"),
-    System(45, "HyperFL", "federation.hypernetwork", "protection, heuristic"),
-    System(46, "HideNseek", "federation.supermask", "enabling"),
+    System(
+        45,
+        "HyperFL",
+        "federation.hypernetwork",
+        "protection, heuristic + sound variant",
+        "works",
+        "[study](studies/45-hyperfl.md), [attacked](studies/45-gradient-inversion.md): one upload gives the "
+        "extractor's weights, its gradient and the private embedding away",
+    ),
+    System(
+        46,
+        "HideNseek",
+        "federation.supermask",
+        "enabling",
+        "partial",
+        "[study](studies/46-hidenseek.md); 158 times fewer bytes up than FedAvg, 5 points behind it; the paper's gain "
+        "over {0, 1} masks did not come out, nor a usable accuracy at ε = 8; of the paper only the abstract could be read",
+    ),
     System(47, "Robust representation consistency (rRCM)", "restoration.certified_smoothing", "restoration, certified"),
 )
 
