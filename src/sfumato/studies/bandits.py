@@ -150,7 +150,7 @@ def _slopes(size: _Size, seeds: range) -> Row:
         f"slope of log total regret in log M, M = {', '.join(map(str, size.slope))}, ε = 1, exploration 1",
         "3/4 for silo-LDP, 1/2 for aggregated noise: a difference of 1/4; ours: at least 0.15",
         f"silo-LDP {found['silo-LDP']:.2f}, secure sum {found['secure sum']:.2f}, difference {difference:.2f}",
-        difference >= 0.15,
+        difference >= 0.15 if size.seeds > 1 else None,
     )
 
 

@@ -204,9 +204,9 @@ SYSTEMS: tuple[System, ...] = (
         "HyperFL",
         "federation.hypernetwork",
         "protection, heuristic + sound variant",
-        "works",
-        "[study](studies/45-hyperfl.md), [attacked](studies/45-gradient-inversion.md): one upload gives the "
-        "extractor's weights, its gradient and the private embedding away",
+        "partial",
+        "[study](studies/45-hyperfl.md), [attacked](studies/45-gradient-inversion.md): one upload gives away the "
+        "extractor's weights and gradient and the private embedding; the paper's gain in accuracy did not come out",
     ),
     System(
         46,
@@ -215,7 +215,7 @@ SYSTEMS: tuple[System, ...] = (
         "enabling",
         "partial",
         "[study](studies/46-hidenseek.md); 158 times fewer bytes up than FedAvg, 5 points behind it; the paper's gain "
-        "over {0, 1} masks did not come out, nor a usable accuracy at ε = 8; of the paper only the abstract could be read",
+        "over {0, 1} masks did not come out, nor a usable accuracy at ε = 8; only the abstract could be read",
     ),
     System(47, "Robust representation consistency (rRCM)", "restoration.certified_smoothing", "restoration, certified"),
 )
