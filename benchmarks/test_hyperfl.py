@@ -2,8 +2,8 @@
 
 `pytest benchmarks/test_hyperfl.py -s`. The paper's MNIST extractor, batches of 50, medians of steps in turn, one
 thread. The peer of the plain step is the official form written out (load the generated weights, go backward, and
-through the hypernetwork by a second pass); that of the per-record gradients is Opacus' GradSampleModule with its clipping,
-and the loop over records that the paper's baselines amount to.
+through the hypernetwork by a second pass); that of the per-record gradients is Opacus' GradSampleModule with its
+clipping, and the loop over records that the paper's baselines amount to.
 """
 
 from __future__ import annotations

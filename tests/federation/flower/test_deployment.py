@@ -25,7 +25,7 @@ from sfumato.federation.protocol import run_key
 pytest.importorskip("flwr")
 APP = Path(__file__).parent.parent / "app"
 #: Protocols whose smallest run draws nothing at random but what their configuration names.
-WITHOUT_NOISE = ("heavy-hitters", "bandit", "quantized-training", "shared-randomness")
+WITHOUT_NOISE = ("heavy-hitters", "bandit", "quantized-training", "shared-randomness", "hyperfl", "supermask")
 DEADLINE = 300  # seconds, for what takes a few
 
 

@@ -10,12 +10,14 @@ from torch.utils.data import TensorDataset
 
 from sfumato.federation.bandits import BanditComputation, NoPrivacy, RecordedUsers, bandit_protocol
 from sfumato.federation.heavy_hitters import FederatedHeavyHitters
+from sfumato.federation.hypernetwork import HyperFL
 from sfumato.federation.quantization import RQM, QuantizedMean, QuantizedTraining, SoftmaxRegression
 from sfumato.federation.secure_sum import Contribution, SecureSum
 from sfumato.federation.shared_randomness import Settings, SharedRandomnessProtocol
 from sfumato.statistics.survival import DPKaplanMeier, FederatedKaplanMeier
 
 from .counting import Counting, Exact
+from .masks import records, supermask
 
 SIGNING_KEYS = [bytes([k + 1]) * 32 for k in range(2)]
 ROSTER = [Ed25519PrivateKey.from_private_bytes(key).public_key().public_bytes_raw().hex() for key in SIGNING_KEYS]
@@ -49,6 +51,8 @@ PROTOCOLS = [
         SoftmaxRegression(1, 2), QuantizedMean(RQM(1.0, 1.0, levels=4), 4, "linf"), rounds=1, learning_rate=1.0
     ).openly(),
     SharedRandomnessProtocol(LINEAR, losses, settings=Settings("42" * 32), steps=1),
+    HyperFL("mlp-digits", 2, embedding_dim=2, hidden_dim=2, rounds=1, embedding_seed=0, random_state=0).protocol(),
+    supermask(),
 ]
 
 
@@ -61,6 +65,8 @@ def data_of(name, silo):
         "heavy-hitters": [3] * 60 + [silo + 4] * 40,
         "bandit": RecordedUsers(np.tile(np.eye(2), (2, 1, 1)), np.array([[1.0, 0.0], [0.5, silo]])),
         "quantized-training": ([[1.0 + silo], [-1.0]], [0, 1]),
+        "hyperfl": (np.random.default_rng(silo).normal(size=(20, 1, 8, 8)), np.arange(20) % 2),
+        "supermask": records(silo),
         "shared-randomness": TensorDataset(torch.eye(2) * (silo + 1), torch.arange(2)),
     }[name]
 
