@@ -3,7 +3,9 @@
 `pytest benchmarks/test_hyperfl.py -s`. The paper's MNIST extractor, batches of 50, medians of steps in turn, one
 thread. The peer of the plain step is the official form written out (load the generated weights, go backward, and
 through the hypernetwork by a second pass); that of the per-record gradients is Opacus' GradSampleModule with its
-clipping, and the loop over records that the paper's baselines amount to.
+clipping in single precision, and a loop over records without clipping. Measured on two cores, load 0.9: a step 13.3 ms
+(official form 0.95 of it) at hidden_dim 8, 14.1 ms (1.02) at 32, which is 1.30 and 1.35 steps of FedAvg; clipped record
+gradients 48.4 ms, of which Opacus takes 0.91 and the loop 0.96.
 """
 
 from __future__ import annotations

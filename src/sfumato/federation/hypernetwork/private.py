@@ -196,12 +196,15 @@ def clipped_sum(gradients: Tensors, norm: float) -> dict[str, torch.Tensor]:
     -------
     dict of str to Tensor
     """
-    rows = torch.cat([each.flatten(1) for each in gradients.values()], dim=1).double()
-    rows = torch.where(rows.isfinite().all(dim=1, keepdim=True), rows, 0.0)
-    factors = (norm / rows.norm(dim=1)).clamp(max=1.0)
-    total = factors @ rows
-    pieces = torch.split(total, [each[0].numel() for each in gradients.values()])
-    return {name: piece.view(each.shape[1:]) for piece, (name, each) in zip(pieces, gradients.items(), strict=True)}
+    squares = [torch.linalg.vector_norm(each.flatten(1), dim=1, dtype=torch.double) ** 2 for each in gradients.values()]
+    norms = torch.stack(squares).sum(0).sqrt()
+    factors = torch.where(norms.isfinite(), (norm / norms).clamp(max=1.0), 0.0).tolist()
+    total = {name: torch.zeros(each.shape[1:], dtype=torch.double) for name, each in gradients.items()}
+    for name, each in gradients.items():
+        for row, factor in zip(each, factors, strict=True):
+            if factor:
+                total[name].add_(row, alpha=factor)
+    return total
 
 
 def _flat(tensors: Tensors) -> np.ndarray[Any, np.dtype[np.float64]]:
