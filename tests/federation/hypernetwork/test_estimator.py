@@ -10,7 +10,7 @@ from small_silos import Watching, silos
 from torch import nn
 from torch.nn import functional
 
-from sfumato.errors import InvalidData, TooFewParties
+from sfumato.errors import InvalidData, ProtocolError, TooFewParties
 from sfumato.federation import InProcess, Message, SiloStore, Terms
 from sfumato.federation.flower import run_locally, to_client_app, to_server_app
 from sfumato.federation.hypernetwork import FederatedAveraging, HyperFL, HyperNetwork, accuracy
@@ -164,6 +164,18 @@ def test_bad_uploads_are_refused_by_name(spoil, reason):
 
     with pytest.raises(TooFewParties, match=f"silo 1: .*{reason}"):
         InProcess().run(Spoiling(fit().protocol()), silos())
+
+
+def test_a_silo_uploads_once_a_round_whatever_it_is_asked():
+    """A server that asked on would have more uploads than the claim of all rounds is about."""
+    protocol = fit(rounds=2).protocol()
+    request = Message(protocol.requests(protocol.start(), (0,))[0])
+    _, memory = protocol.client_step(request, Message({}), silos()[0])
+    with pytest.raises(ProtocolError, match="round 0 or a later one was answered"):
+        protocol.client_step(request, Message(memory), silos()[0])
+    with pytest.raises(ProtocolError, match="round"):
+        protocol.client_step(Message({**request, "round": 2}), Message(memory), silos()[0])
+    protocol.client_step(Message({**request, "round": 1}), Message(memory), silos()[0])
 
 
 def test_updates_are_averaged_by_their_records():

@@ -23,10 +23,22 @@ def test_a_silo_uploads_a_bit_a_kept_weight():
     reply, memory = protocol.client_step(first_request(protocol), Message({}), SILOS[0])
     assert set(reply) == {"signs"}
     assert len(reply["signs"]) == -(-protocol.subnetwork.kept // 8)
-    assert memory == {}
+    assert memory == {"round": 0}
     frame = Message({"signs": b""}).payload_bytes
     outcome = InProcess().run(supermask(rounds=3), SILOS)
     assert [w.payload_received for w in outcome.history] == 3 * [3 * (frame + len(reply["signs"]))]
+
+
+def test_a_silo_uploads_once_a_round_whatever_it_is_asked():
+    """A server that asked on would have more uploads than the claim of all rounds is about."""
+    protocol = supermask(rounds=2)
+    request = first_request(protocol)
+    _, memory = protocol.client_step(request, Message({}), SILOS[0])
+    with pytest.raises(ProtocolError, match="round 0 or a later one was answered"):
+        protocol.client_step(request, Message(memory), SILOS[0])
+    with pytest.raises(ProtocolError, match="round"):
+        protocol.client_step(Message({**request, "round": 2}), Message(memory), SILOS[0])
+    protocol.client_step(Message({**request, "round": 1}), Message(memory), SILOS[0])
 
 
 def test_the_server_sends_how_silos_voted():

@@ -27,7 +27,6 @@ from sfumato.federation.rounds import Outcome
 from sfumato.federation.silo import SiloStore
 
 _MOST_EXAMPLES = 1 << 40
-_MOST_ROUNDS = 1 << 20
 
 
 class Work(Structural):
@@ -126,7 +125,10 @@ class FederatedRounds:
             If the request is not of this protocol, or training diverged: the weight is named.
         """
         request.expect(*self._shapes, "round", "party")
-        number = request.integer("round", low=0, high=_MOST_ROUNDS)
+        number = request.integer("round", low=0, high=self.work.settings.rounds - 1)
+        # Once a round, or a server could have more uploads than the claim is about.
+        if number <= int(memory.get("round", -1)):
+            raise ProtocolError(f"round {number} or a later one was answered already")
         party = request.integer("party", low=0, high=_MOST_EXAMPLES)
         shared = {name: torch.from_numpy(array.copy()) for name, array in self._arrays(request).items()}
         images, labels = check_silo(data, self.work.settings.num_classes)
@@ -137,7 +139,7 @@ class FederatedRounds:
         sent: dict[str, Any] = {name: value.numpy() for name, value in self.work.release(update).items()}
         if self.work.weighted:
             sent["examples"] = len(images)
-        return sent, kept
+        return sent, {**kept, "round": number}
 
     def _arrays(self, message: Message) -> dict[str, NDArray[np.float32]]:
         return {name: message.array(name, dtype=np.float32, shape=shape) for name, shape in self._shapes.items()}

@@ -224,6 +224,9 @@ class SupermaskProtocol:
         subnetwork, remembered = self._agreed(request, memory)
         average = self._average(request, subnetwork.kept)
         number = request.integer("round", low=0, high=self.rounds - 1)
+        # Once a round, or a server could have more uploads than the claim is about.
+        if number <= int(memory.get("round", -1)):
+            raise ProtocolError(f"round {number} or a later one was answered already")
         party = request.integer("party", low=0, high=(1 << 63) - 1)
         x, y = silo_tensors(data, self.input_shape, self.num_classes)
         start = start_scores(average, subnetwork.kept, self.seed, self.training)
@@ -232,7 +235,7 @@ class SupermaskProtocol:
             scores = train_scores(subnetwork, start, x, y, self.training, order)
         else:
             scores = train_privately(subnetwork, start, x, y, self.training, self.private)
-        return {"signs": pack_signs(np.where(scores.numpy() >= 0, 1, -1))}, remembered
+        return {"signs": pack_signs(np.where(scores.numpy() >= 0, 1, -1))}, {**remembered, "round": number}
 
     def _agreed(self, request: Message, memory: Mapping[str, Any]) -> tuple[Subnetwork, dict[str, Any]]:
         """The subnetwork that both sides mean, and what is to be remembered of it."""
