@@ -422,7 +422,7 @@ def _figure(size: _Size, seeds: range) -> Any:
 
 STUDY = Study(
     18,
-    "bandits",
+    "federated-bandits",
     "Private federated linear contextual bandits",
     """Several silos serve users from one linear reward model; what leaves a silo is the noisy sums of a tree.
 
