@@ -71,7 +71,7 @@ class ShuffleAmplified:
     """Every silo adds the official code's noise, times `scale`, and an honest shuffler hides who sent which node.
 
     Refused unless (ε, δ) follows from amplification in numbers (`shuffled_epsilon`). With the official noise it does
-    not at any setting of the paper: fewer than 16 ln(2κ·2/δ) silos are never enough, and with more of them a silo's
+    not at any setting tried: fewer than 16 ln(2κ·2/δ) silos are never enough, and with more of them a silo's
     *whole node* must be hidden by its own noise.
 
     Parameters
