@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from sfumato.attacks.coins import verdict_on_accuracy
 from sfumato.errors import InvalidData
-from sfumato.evidence import Evidence, Verdict, clopper_pearson_lower
+from sfumato.evidence import Evidence, clopper_pearson_lower
 from sfumato.privacy.claim import Claim
 
 #: Answers one question once.
@@ -87,13 +88,6 @@ def averaging_attack(
         level=1 - alpha,
         samples=games,
         claim=claim,
-        verdict=_verdict(lower, ceiling, games, alpha),
+        verdict=verdict_on_accuracy(lower, ceiling, games, alpha),
         notes=(f"the claim allows an accuracy of {ceiling:.3f} at most",),
     )
-
-
-def _verdict(lower: float, ceiling: float, games: int, alpha: float) -> Verdict:
-    if lower > ceiling:
-        return "falsified"
-    perfect = float(clopper_pearson_lower(games, games, alpha))
-    return "consistent" if perfect > ceiling else "inconclusive"

@@ -109,3 +109,14 @@ def of_a_replaced_record(claim: Claim) -> Claim:
     if isinstance(claim.bound, PureDP):
         return replace(claim, bound=PureDP(2 * claim.bound.epsilon), neighbours="replace-one")
     raise InvalidClaim('the game replaces a record: state the claim for neighbours="replace-one"')
+
+
+def verdict_on_accuracy(lower: float, ceiling: float, games: int, alpha: float) -> Verdict:
+    """What a lower bound of a guess's accuracy says of a claim that allows `ceiling`.
+
+    Inconclusive where not even right guesses in all games could have refuted it.
+    """
+    if lower > ceiling:
+        return "falsified"
+    perfect = float(clopper_pearson_lower(games, games, alpha))
+    return "consistent" if perfect > ceiling else "inconclusive"

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from sfumato.attacks.coins import verdict_on_accuracy
 from sfumato.errors import InvalidData
-from sfumato.evidence import Evidence, Verdict, clopper_pearson_lower
+from sfumato.evidence import Evidence, clopper_pearson_lower
 from sfumato.privacy.claim import Claim
 
 
@@ -70,23 +71,16 @@ def transcript_attack(
         lead = seen[1][each] - seen[0][each]
         guess = int(lead > 0) if lead else int(rng.integers(2))
         right += guess == coin
-    lower = 2 * float(clopper_pearson_lower(right, games, alpha)) - 1
+    lower = float(clopper_pearson_lower(right, games, alpha))  # of the accuracy
     ceiling = claim.delta_at(0.0)
     return Evidence(
         attack="telling two data sets apart by the transcript",
         metric="advantage of the guess",
         value=2 * right / games - 1,
-        interval=(max(lower, -1.0), 1.0),
+        interval=(max(2 * lower - 1, -1.0), 1.0),
         level=1 - alpha,
         samples=games,
         claim=claim,
-        verdict=_verdict(lower, ceiling, games, alpha),
+        verdict=verdict_on_accuracy(lower, (1 + ceiling) / 2, games, alpha),
         notes=(f"the claim allows an advantage of {ceiling:.3f} at most",),
     )
-
-
-def _verdict(lower: float, ceiling: float, games: int, alpha: float) -> Verdict:
-    if lower > ceiling:
-        return "falsified"
-    perfect = 2 * float(clopper_pearson_lower(games, games, alpha)) - 1
-    return "consistent" if perfect > ceiling else "inconclusive"
