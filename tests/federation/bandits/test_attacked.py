@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pytest
 
 from sfumato.attacks.averaging import averaging_attack
 from sfumato.attacks.bayesian_audit import Auditor
@@ -50,19 +51,23 @@ def audit(mechanism, alpha=0.05):
     return auditor.audit(mechanism, TIGHT, pairs=[(A, B)]).verdict
 
 
+@pytest.mark.slow
 def test_the_whole_transcript_of_a_silo_keeps_its_claim():
     """Accused with probability 1e-6. The claim is the Gaussian one that has no slack left over its noise."""
     assert audit(transcripts("replace-one"), alpha=1e-6) == "no violation found"
 
 
+@pytest.mark.slow
 def test_a_fifth_less_noise_is_noticed():
     assert audit(transcripts("replace-one", noisier=0.8)) == "violation"
 
 
+@pytest.mark.slow
 def test_noise_for_users_removed_is_too_little_for_users_replaced():
     assert audit(transcripts("add-remove")) == "violation"
 
 
+@pytest.mark.slow
 def test_noise_that_is_drawn_anew_for_each_prefix_is_averaged_away():
     """The node of the first two batches is in the prefixes 2 and 3, and in 6 and 7 it is a part of a larger one."""
     fitted = SCHEME.calibrate(Design(2, 1, 8, 1))

@@ -1,11 +1,13 @@
 """The protocols as Flower apps, in this process: what comes out is what `InProcess` gives, to the last bit."""
 
+import copy
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from smallest.counting import Exact
+from smallest.protocols import PROTOCOLS
 
 from sfumato.errors import InvalidData, MissingExtra, ProtocolError, TooFewParties
 from sfumato.federation import InProcess
@@ -47,6 +49,12 @@ def test_flower_gives_the_same_state_byte_for_byte(tmp_path):
         assert outcome.state.to_bytes() == plain.state.to_bytes()
         assert outcome.payload_bytes == plain.payload_bytes
         assert [wave.answered for wave in outcome.history] == [wave.answered for wave in plain.history]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: protocol.name)
+def test_a_protocol_can_be_copied_to_another_process(protocol):
+    """Ray serialises what silos run; a copy goes by the same methods of the object."""
+    assert copy.deepcopy(protocol).config() == protocol.config()
 
 
 def test_wire_bytes_are_those_of_flowers_protobuf(tmp_path):

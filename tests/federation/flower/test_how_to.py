@@ -1,4 +1,4 @@
-"""The how-to page, pasted into three terminals and run."""
+"""The how-to page, pasted into three terminals and run: on a machine without a network where that can be had."""
 
 import os
 import re
@@ -21,9 +21,33 @@ FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]*)\")?\n(.*?)^```", re.MULTILINE
 DEADLINE = 300
 
 
+@pytest.fixture
+def without_network():
+    """Where to start a process so that it has loopback and nothing else: a namespace that a sleeper holds open."""
+    hold = "ip link set lo up && echo up && exec sleep 1000000"
+    try:
+        sleeper = subprocess.Popen(["unshare", "-rn", "sh", "-c", hold], stdout=subprocess.PIPE, text=True)
+    except FileNotFoundError:
+        pytest.skip("no unshare here")
+    enter = ["nsenter", "-t", str(sleeper.pid), "-U", "-n", "--preserve-credentials"]
+    try:
+        if sleeper.stdout.readline() != "up\n" or subprocess.run([*enter, "true"], check=False).returncode:
+            pytest.skip("namespaces of one's own are not allowed here")
+        routes = subprocess.run([*enter, "cat", "/proc/net/route"], capture_output=True, text=True, check=True).stdout
+        assert len(routes.splitlines()) <= 1, "there is a way out"  # a line of headings
+        yield enter
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+        sleeper.stdout.close()
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc: processes cannot be followed")
 @pytest.mark.skipif(not (Path(sys.executable).parent / "flower-superlink").exists(), reason="no flower-superlink")
-def test_three_terminals(tmp_path, monkeypatch):
+@pytest.mark.parametrize("place", ["here", "without_network"])
+def test_three_terminals(place, tmp_path, monkeypatch, request):
+    enter = [] if place == "here" else request.getfixturevalue(place)
     page = PAGE.read_text()
     for port in ("9443", "9501", "9502"):
         page = page.replace(port, str(free_port()))
@@ -46,7 +70,7 @@ def test_three_terminals(tmp_path, monkeypatch):
 
     def paste(title):
         script = shell["every terminal"] + shell[title]
-        return [shutil.which("bash"), "-ec", script], {"env": environment, "cwd": tmp_path, "text": True}
+        return [*enter, shutil.which("bash"), "-ec", script], {"env": environment, "cwd": tmp_path, "text": True}
 
     def run(title):
         command, options = paste(title)

@@ -1,4 +1,4 @@
-"""The same on Flower's simulation; only where Ray is installed, by the extra federation-ray."""
+"""Every system's smallest protocol on Flower's simulation; only where Ray is installed, by the extra federation-ray."""
 
 import os
 
@@ -8,26 +8,30 @@ pytest.importorskip("ray", reason="Ray is not installed")
 pytest.importorskip("flwr")
 from pathlib import Path
 
+from smallest.agreement import assert_agrees
 from smallest.counting import Exact
+from smallest.protocols import PROTOCOLS, data_of
 
 from sfumato.errors import TooFewParties
 from sfumato.federation import InProcess
 from sfumato.federation.flower import Simulation
 
-DATA = [[1, 10], [2, 20], [3, 30]]
+pytestmark = pytest.mark.slow
 
 
-def test_ray_gives_the_same_state_byte_for_byte(monkeypatch):
-    app = str(Path(__file__).parent.parent / "app")  # for Ray's processes
-    monkeypatch.setenv("PYTHONPATH", f"{os.environ.get('PYTHONPATH', '')}{os.pathsep}{app}")
-    outcome = Simulation().run(Exact(), DATA)
-    plain = InProcess().run(Exact(), DATA)
-    assert outcome.state.to_bytes() == plain.state.to_bytes()
-    assert outcome.payload_bytes == plain.payload_bytes
-
-
-def test_an_error_of_the_run_comes_out(monkeypatch):
+@pytest.fixture(autouse=True)
+def _path_of_the_app(monkeypatch):
+    """For Ray's processes, which import the protocols."""
     app = str(Path(__file__).parent.parent / "app")
     monkeypatch.setenv("PYTHONPATH", f"{os.environ.get('PYTHONPATH', '')}{os.pathsep}{app}")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: protocol.name)
+def test_ray_agrees_with_one_process(protocol):
+    data = [data_of(protocol.name, silo) for silo in range(2)]
+    assert_agrees(protocol.name, Simulation().run(protocol, data), InProcess().run(protocol, data))
+
+
+def test_an_error_of_the_run_comes_out():
     with pytest.raises(TooFewParties, match="silo 1"):
-        Simulation().run(Exact(), [DATA[0], ["text"], DATA[2]])
+        Simulation().run(Exact(), [[1, 10], ["text"], [3, 30]])

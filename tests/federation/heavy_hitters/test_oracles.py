@@ -149,6 +149,7 @@ def test_what_an_attacker_certifies_stays_below_epsilon_and_a_q_off_by_two_perce
     assert certified_epsilon(*sound, n, 1e-6) <= 1.0
 
 
+@pytest.mark.slow
 def test_hash_functions_are_pairwise_independent_and_both_counters_agree(monkeypatch):
     rng = np.random.default_rng(3)
     n, size = 200_000, 5

@@ -40,6 +40,7 @@ def reviews(seed):
     return TensorDataset(*map(torch.from_numpy, templated_reviews(40, random_state=seed)))
 
 
+@pytest.mark.slow
 def test_a_saved_model_is_loaded_ready_to_tune(folder):
     model = causal_lm(folder, local_files_only=True)
     assert not model.training
@@ -47,6 +48,7 @@ def test_a_saved_model_is_loaded_ready_to_tune(folder):
     assert LOSS(model, reviews(0)[:]).shape == (40,)
 
 
+@pytest.mark.slow
 def test_machines_that_load_one_folder_tune_alike(folder):
     settings = Settings(SEED, lr=5e-3, samples_per_step=6)
     made = SharedRandomnessProtocol(causal_lm(folder), LOSS, settings=settings, steps=8)

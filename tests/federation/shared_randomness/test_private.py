@@ -164,6 +164,7 @@ class HalfTheNoise(DPZO):
         return halved.noisy_mean(prepaid, scalars)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "verdict"),
     [

@@ -63,6 +63,7 @@ def run(made, exchange, **terms):
     return run_rounds(made, exchange, Terms(**terms))
 
 
+@pytest.mark.slow
 def test_the_run_is_that_of_tuners_without_a_network():
     outcome = InProcess().run(protocol(), DATA)
     machines = [SharedRandomnessTuner(small_model(), losses, settings=SETTINGS, machine=u) for u in range(3)]
@@ -149,6 +150,7 @@ def test_a_silo_that_lost_its_memory_rebuilds_from_the_log():
     assert outcome.result.weights_hash == replayed(outcome.result.log.records).weights_hash()
 
 
+@pytest.mark.slow
 def test_weights_that_differ_are_noticed_and_rebuilt():
     made = protocol(steps=6, hash_every=2)
     stores = [SiloStore() for _ in DATA]

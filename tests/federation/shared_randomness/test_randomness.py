@@ -26,6 +26,7 @@ def test_a_shorter_direction_is_the_beginning_of_a_longer_one():
     assert (Directions(SEED).draw(0, 0, 0, BLOCK + 5) == long[: BLOCK + 5]).all()
 
 
+@pytest.mark.slow
 def test_a_million_addresses_are_distinct():
     directions = Directions(SEED)
     seen = {directions.address(t, u, j) for t in range(100) for u in range(100) for j in range(100)}

@@ -149,6 +149,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_two_processes_agree_step_by_step_and_one_that_is_killed_goes_on(settings, tmp_path):
     """Theirs has two threads, ours one; it is killed after step 100, wherever it is then."""
     assert torch.get_num_threads() == 1 or torch.set_num_threads(1) is None

@@ -161,6 +161,7 @@ def audited(data_pair):
     return Auditor(**sizes, alpha=1e-6, scores=("threshold", "linear")).audit(outputs, claim, pairs=[data_pair]).verdict
 
 
+@pytest.mark.slow
 def test_a_twin_that_does_not_clip_each_record_is_caught(monkeypatch):
     pair = (contract.people(1), contract.NOBODY)
     assert audited(pair) == "no violation found"
@@ -169,6 +170,7 @@ def test_a_twin_that_does_not_clip_each_record_is_caught(monkeypatch):
     assert audited(pair) == "violation"
 
 
+@pytest.mark.slow
 def test_a_twin_that_takes_signs_before_the_noise_is_caught(monkeypatch):
     """A vector of signs is as long as the root of its dimension, whatever the record was clipped to."""
     x, y = records(0, rows=20)

@@ -163,6 +163,7 @@ def test_the_network_itself_is_not_changed():
     assert all(torch.equal(before[name], each) for name, each in net.state_dict().items())
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_same_subnetwork():
     """From the seed alone: neither torch's generator nor any data enter."""
     code = (

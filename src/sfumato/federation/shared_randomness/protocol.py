@@ -116,6 +116,14 @@ class SharedRandomnessProtocol:
         self._tuner = SharedRandomnessTuner(model, loss_fn, settings=settings, privacy=privacy)
         self._lock = threading.Lock()  # silos of one process share the model
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the lock out, for Ray: silos of another process have a model of their own."""
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take another lock."""
+        vars(self).update(state, _lock=threading.Lock())
+
     @property
     def claim(self) -> Claim:
         """What all bytes of a silo promise to each of its examples."""
