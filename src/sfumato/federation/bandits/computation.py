@@ -131,14 +131,17 @@ class BanditComputation:
     ) -> None:
         if isinstance(mechanism, CentralJDP):
             raise InvalidData("mechanism must add its noise at the silos: CentralJDP trusts a server with raw sums")
-        if not 0 < reward_bound < np.inf:
-            raise InvalidData(f"reward_bound must be finite and above 0, got {reward_bound}")
         self.design = Design(n_features, silos, horizon, batch, adjacency)
         self.mechanism = mechanism
         self.calibrated: Calibrated = mechanism.calibrate(self.design)
-        noise = 1.0 if reward_noise is None else reward_noise / reward_bound
-        self.confidence = Confidence(
-            self.design, self.calibrated.sigma_total, delta_conf, noise, theta_bound / reward_bound, exploration
+        self.confidence = Confidence.scaled(
+            self.design,
+            self.calibrated.sigma_total,
+            delta_conf,
+            reward_bound=reward_bound,
+            theta_bound=theta_bound,
+            reward_noise=reward_noise,
+            exploration=exploration,
         )
         self.reward_bound = reward_bound
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -53,6 +54,30 @@ class Confidence:
         for name in ("reward_noise", "theta_bound", "exploration"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InvalidData(f"{name} must be finite and above 0, got {getattr(self, name)}")
+
+    @classmethod
+    def scaled(
+        cls,
+        design: Design,
+        sigma_total: float,
+        alpha: float,
+        *,
+        reward_bound: float,
+        theta_bound: float,
+        reward_noise: float | None,
+        exploration: float,
+    ) -> Self:
+        """Make one from numbers in units of the rewards; by default rewards are taken as noisy as the bound allows.
+
+        Raises
+        ------
+        InvalidData
+            If a number is out of range.
+        """
+        if not 0 < reward_bound < math.inf:
+            raise InvalidData(f"reward_bound must be finite and above 0, got {reward_bound}")
+        noise = 1.0 if reward_noise is None else reward_noise / reward_bound
+        return cls(design, sigma_total, alpha, noise, theta_bound / reward_bound, exploration)
 
     @property
     def _tail(self) -> float:

@@ -126,15 +126,18 @@ class FedLinUCB:
         steering: Steering = "synced",
         noise_seed: int | None = None,
     ) -> None:
-        if not 0 < reward_bound < np.inf:
-            raise InvalidData(f"reward_bound must be finite and above 0, got {reward_bound}")
         if steering not in ("synced", "local"):
             raise InvalidData(f"steering must be 'synced' or 'local', got {steering!r}")
         self.design = Design(n_features, silos, horizon, batch, adjacency)
         calibrated = mechanism.calibrate(self.design)
-        noise = 1.0 if reward_noise is None else reward_noise / reward_bound
-        self.confidence = Confidence(
-            self.design, calibrated.sigma_total, delta_conf, noise, theta_bound / reward_bound, exploration
+        self.confidence = Confidence.scaled(
+            self.design,
+            calibrated.sigma_total,
+            delta_conf,
+            reward_bound=reward_bound,
+            theta_bound=theta_bound,
+            reward_noise=reward_noise,
+            exploration=exploration,
         )
         self.reward_bound = reward_bound
         self.steering = steering
