@@ -26,6 +26,7 @@ UNDERPOWERED = 4
 
 
 def audit(
+    context: typer.Context,
     mechanism: str | None = typer.Argument(
         None, help="An exhibit's name (`--list` prints them), or module:callable with callable(x, n, rng)."
     ),
@@ -60,7 +61,7 @@ def audit(
         return
     if mechanism is None:
         raise InvalidData("name an exhibit (--list prints them) or give module:callable")
-    folder = None if out is None else writable(out)
+    folder = None if out is None else writable(out, context)
     claimed = any(value is not None for value in (epsilon, delta, rho, mu))
     exhibit: Exhibit | None = None
     try:

@@ -5,8 +5,11 @@ For the commands of this package.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from pathlib import Path
+
+import typer
 
 from sfumato.errors import InvalidClaim, InvalidData
 from sfumato.privacy.bounds import ZCDP, ApproxDP, FormalBound, GaussianDP, PureDP
@@ -31,11 +34,21 @@ def read_bound(epsilon: float | None, delta: float | None, rho: float | None, mu
     return PureDP(epsilon) if delta is None else ApproxDP(epsilon, delta)
 
 
-def writable(out: Path) -> Path:
-    """Return the folder, made if it is not there; InvalidData if nothing can be written to it."""
+def writable(out: Path, context: typer.Context) -> Path:
+    """Return the folder, made if it is not there; InvalidData if nothing can be written to it.
+
+    A folder that was made for a command which then writes nothing goes again.
+    """
+    if not out.exists():
+        context.call_on_close(lambda: _remove_if_empty(out))
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
             return out
     except OSError:
         raise InvalidData(f"--out must be a folder that can be written to: {out}") from None
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()

@@ -35,6 +35,7 @@ class Table:
 
 
 def survival(
+    context: typer.Context,
     file: str = typer.Argument(
         ..., help="A CSV or Parquet file, one row a person; or a bundled cohort: lung, rossi, …"
     ),
@@ -78,7 +79,7 @@ def survival(
     if (ledger is None) != (dataset is None):
         raise InvalidData("--ledger and --dataset go together: which account is to be charged?")
     table = _table(file, duration, event, horizon, group, group_values, person)
-    folder = writable(out)
+    folder = writable(out, context)
     _load_plotting()  # what can fail fails before the budget is spent
     parameters = {
         "epsilon": epsilon, "horizon": table.horizon, "intervals": bins or "chosen privately", "neighbours": neighbours,

@@ -49,6 +49,7 @@ app = typer.Typer(
 
 @app.command()
 def table(
+    context: typer.Context,
     file: str = typer.Argument(..., help="A CSV or Parquet file, one row a record."),
     domain: Path = typer.Option(..., help="YAML file of what the columns may hold, by PUBLIC knowledge."),
     epsilon: float = typer.Option(..., help="How much the table may tell about one record; 1 is a common choice."),
@@ -90,7 +91,7 @@ def table(
     declared = read_domain(domain)
     workload = _workload(declared, _bins(resolutions), halfspaces, prefixes)
     frame = read_table(file, declared)
-    folder = writable(out)
+    folder = writable(out, context)
     _load_plotting()  # what can fail fails before the budget is spent
     journal = folder / JOURNAL
     if journal.exists():

@@ -7,6 +7,7 @@ made-up data and the parameters; nothing from the records.
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -65,8 +66,9 @@ def survival_page(
     evidence : sequence of Evidence
     """
     table = fit.table()
+    horizon = float(fit.timeline_[-1])
     grouped = "group" in table.columns
-    median, mean = fit.median_survival_time(level=0.95), fit.restricted_mean(float(fit.timeline_[-1]), level=0.95)
+    median, mean = fit.median_survival_time(level=0.95), fit.restricted_mean(horizon, level=0.95)
     return render(
         "survival.html",
         title=title,
@@ -75,7 +77,8 @@ def survival_page(
         rows=table.to_dict("records"),
         grouped=grouped,
         summaries=_summaries(median, mean, grouped),
-        horizon=float(fit.timeline_[-1]),
+        horizon=horizon,
+        time_digits=max(0, 4 - math.floor(math.log10(horizon))) if horizon >= 1 else 4,
         time_unit=time_unit,
         log_rank=log_rank,
         evidence=evidence,
