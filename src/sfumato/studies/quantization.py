@@ -314,9 +314,9 @@ themselves kept at random; the server sees the sum. The quantiser's randomness i
   and exact integer sums.
 - On the digits neither is clearly ahead at an equal ε of the sum: at a sensible clip the noise hardly costs accuracy,
   at a wide one seeds differ more than the two mechanisms.
-- Ten seeds are few. With 100 fresh ones (1000 to 1099, fixed before the run, which was made apart from the table) RQM is
-  as good as PBM at the sensible clip, +0.03 points [-0.13, +0.19], and better at the wide one, +0.94 [+0.33, +1.54]; at
-  an equal claim for the vector the discrete Gaussian is ahead of RQM by 0.24 [+0.07, +0.40].
+- Ten seeds are few. With 100 fresh ones (1000 to 1099, fixed before the run, which was made apart from the table) RQM
+  is as good as PBM at the sensible clip, +0.03 points [-0.13, +0.19], and better at the wide one,
+  +0.94 [+0.33, +1.54]; at an equal claim for the vector the discrete Gaussian is ahead of RQM by 0.24 [+0.07, +0.40].
 - At an equal claim for the whole vector a discrete Gaussian in the same rotated space has a third of the variance.
 - Each client of the digits is drawn into a round by a public coin, for which no credit is taken.
 """,
