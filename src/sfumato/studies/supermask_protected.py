@@ -97,8 +97,8 @@ def _compared(bench: Bench, parties: int, epsilon: float) -> Row:
         sure = bool(low > 0)
     return Row(
         f"{parties} silos, ε = {epsilon:g}, δ = {DELTA:g} over all rounds, {len(lead)} seeds: (a) each record "
-        f"protected; (b) each silo, by {_OPEN_BITS} randomized votes a round; (c) each silo, all votes in a noisy secure "
-        "sum: global / own (in (b) and (c) a silo's own model has no noise, stays there and is not covered)",
+        f"protected; (b) each silo, by {_OPEN_BITS} randomized votes a round; (c) each silo, all votes in a noisy "
+        "secure sum: global / own (in (b) and (c) a silo's own model has no noise, stays there and is not covered)",
         "no formal privacy in the paper; (a) the only useful one with few silos (our notes)",
         f"(a) {_told(records)}; (b) {_told(opened)}; (c) {_told(summed)}",
         sure,
