@@ -157,7 +157,8 @@ def audited(data_pair):
     """Of noisy sums of a one-step round, against its claim; a sound mechanism is accused with probability 1e-6."""
     sizes = {"n_train": 200, "n_select": 400, "n_test": 2000, "random_state": 3, "progress": False}
     claim = contract.protocol(contract.WHOLE).claim
-    return Auditor(**sizes, alpha=1e-6, scores=("threshold", "linear")).audit(contract.whole_sums, claim, pairs=[data_pair]).verdict
+    auditor = Auditor(**sizes, alpha=1e-6, scores=("threshold", "linear"))
+    return auditor.audit(contract.whole_sums, claim, pairs=[data_pair]).verdict
 
 
 def test_a_twin_that_does_not_clip_each_record_is_caught(monkeypatch):
