@@ -2,9 +2,9 @@
 
 `pytest benchmarks/test_supermask.py -s`. Peers: SynFlow written out as its authors' code does it (a threshold by
 `kthvalue` over all scores, a forward and a backward pass a step), and a round of FedAvg with dense weights on the same
-silos and batches. Measured on a machine shared with others (two cores, load 10), in CPU-s: saliency of 80,016 weights
-in 100 steps 0.37 (written out 0.33: ratio 1.1; the same mask); a silo's round of 400 records 0.11 (FedAvg 0.11: ratio
-1.0) and 2,028 bytes up with the message's frame (FedAvg 320,064: 1 in 158).
+silos and batches. Measured on a machine shared with others (two cores, load 7 to 9), in CPU-s: saliency of 80,016
+weights in 100 steps 0.24 (written out 0.20: ratio 1.2; the same mask); a silo's round of 400 records 0.14 (FedAvg 0.13:
+ratio 1.1) and 2,028 bytes up with the message's frame (FedAvg 320,064: 1 in 158).
 """
 
 from __future__ import annotations

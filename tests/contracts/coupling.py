@@ -32,7 +32,7 @@ class Draw:
         if self.kind == "discrete_gaussian":
             return np.sqrt((gap**2).sum()) / float(self.declared["l2_sensitivity"])
         if self.kind in ("randomized_response", "unary_encoding"):  # one unit owns one entry, whatever it changes to
-            return float((gap > 0).sum())
+            return float((gap > 0).sum()) / self.declared.get("entries", 1)  # or as many as were prepaid
         if self.kind.endswith("_quantization"):
             moved = gap.max() if self.declared["norm"] == "linf" else np.sqrt((gap**2).sum())
             return moved / float(self.declared["sensitivity"])
@@ -85,7 +85,8 @@ def _record(run, data, rng, forced=None):
         for scope in (Release, PrepaidNoise):
             patch.setattr(scope, "discrete_laplace", recording("discrete_laplace", noisy))
             patch.setattr(scope, "discrete_gaussian", recording("discrete_gaussian", noisy))
-        patch.setattr(Release, "randomized_response", recording("randomized_response", lambda values: values))
+        for scope in (Release, PrepaidNoise):
+            patch.setattr(scope, "randomized_response", recording("randomized_response", lambda values: values))
         patch.setattr(Release, "unary_encoding", recording("unary_encoding", bits))
         patch.setattr(Release, "choose", choose)
         coins = recording("bernoulli", lambda nothing: rng.random(nothing.shape) < 0.5)

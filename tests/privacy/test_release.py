@@ -256,6 +256,8 @@ def test_a_mechanism_with_its_own_proof_draws_what_it_prepaid_and_only_while_the
         drawn = [prepaid.discrete_laplace([0] * 1000, l1_sensitivity=1, scale=2) for _ in range(3)]
         assert prepaid.discrete_gaussian([0, 0], l2_sensitivity=1, sigma2=4).shape == (2,)
         assert 0 < prepaid.bernoulli(0.5, 1000).sum() < 1000  # wrong with probability 2**-999
+        told = prepaid.randomized_response([1] * 1000, k=2, epsilon=40.0, entries=1000)
+        assert (told == 1).all()  # another with probability e^-33
         assert release.events == [event]
         with pytest.raises(ClaimViolated):
             release.prepaid(event)

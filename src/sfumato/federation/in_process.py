@@ -6,13 +6,16 @@ the same two ends that talk over a network, so nothing works here that would not
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from typing import Protocol as Structural
 
 from sfumato.errors import InvalidData
-from sfumato.federation.protocol import Protocol
+from sfumato.federation.message import Message
+from sfumato.federation.protocol import Protocol, run_key
 from sfumato.federation.rounds import Delivery, Outcome, Terms, run_rounds
 from sfumato.federation.silo import Silo, SiloStore
 from sfumato.privacy.ledger import Ledger
@@ -111,3 +114,20 @@ class DirectExchange:
             else:
                 replies[party] = reply
         return Delivery(replies, lost, sum(map(len, requests.values())), sum(map(len, replies.values())))
+
+
+def run_and_remember(
+    protocol: Protocol, silos: Sequence[Any] | None, runtime: Runtime | None
+) -> tuple[Outcome, dict[int, Message] | None]:
+    """Run a protocol; with all silos in this process, also return what each remembers: what never left it.
+
+    Elsewhere that is in each silo's own store.
+    """
+    if runtime is not None and not isinstance(runtime, InProcess):
+        return runtime.run(protocol, silos), None
+    given = InProcess() if runtime is None else runtime
+    terms = replace(given.terms, run=given.terms.run or secrets.token_hex(16))
+    stores = [SiloStore() for _ in silos or ()] if given.stores is None else list(given.stores)
+    outcome = InProcess(terms, stores=stores, ledgers=given.ledgers).run(protocol, silos)
+    answers = {node: store.last(run_key(protocol, terms.run), node) for node, store in enumerate(stores)}
+    return outcome, {node: answer.memory for node, answer in answers.items() if answer is not None}

@@ -411,6 +411,32 @@ class PrepaidNoise:
         drawn: NDArray[np.int64] = self._sample(lambda e: noise.discrete_gaussian(exact, integers.shape, e))
         return integers + drawn
 
+    def randomized_response(self, categories: ArrayLike, *, k: int, epsilon: float, entries: int) -> NDArray[np.int64]:
+        """Report each category, or with probability (k-1)/(e^epsilon + k-1) another one at random.
+
+        One unit may own many entries: what all of its reports cost together was charged.
+
+        Parameters
+        ----------
+        categories : array_like of int, any shape
+            In 0 .. k-1.
+        k : int
+            Number of categories, at least 2.
+        epsilon : float
+            Of one report; positive.
+        entries : int
+            How many categories neighbours may change; positive.
+
+        Returns
+        -------
+        ndarray of int64, same shape
+        """
+        integers = _integers(categories)
+        _positive("epsilon", epsilon)
+        _positive("entries", entries)
+        drawn: NDArray[np.int64] = self._sample(lambda e: noise.randomized_response(integers, k, epsilon, e))
+        return drawn
+
     def randomized_quantization(
         self, positions: ArrayLike, *, levels: int, keep: float | Fraction, sensitivity: float, norm: Norm
     ) -> NDArray[np.uint8]:

@@ -84,12 +84,12 @@ def identification(protocol: Any, x: Any, y: Any, *, batch: int, candidates: int
     The step takes `batch` of the candidates; the guess is the candidate whose pull agrees best with the mask.
     """
     rng = np.random.default_rng([seed, 47])
-    one_step = _one_step(protocol, batch)
+    single = one_step(protocol, batch)
     hits = 0
     for _ in range(games):
         drawn = rng.choice(len(x), candidates, replace=False)
-        signs = uploaded(one_step, x[drawn[:batch]], y[drawn[:batch]])
-        pulled = pulls(one_step, x[drawn], y[drawn])
+        signs = uploaded(single, x[drawn[:batch]], y[drawn[:batch]])
+        pulled = pulls(single, x[drawn], y[drawn])
         lengths = np.linalg.norm(pulled, axis=1)
         # Scores start positive, so a minus is the news; a plus may be a pull up or none.
         match = (pulled @ (signs - signs.mean())) / np.where(lengths > 0, lengths, 1.0)
@@ -115,7 +115,7 @@ def _by_loss(protocol: Any, signs: Any, pair: Any) -> Any:
     return -loss.numpy()
 
 
-def _one_step(protocol: Any, batch: int) -> Any:
+def one_step(protocol: Any, batch: int) -> Any:
     """The same subnetwork, with a learning rate that lets a single step of Adam decide every sign."""
     training = dataclasses.replace(protocol.training, batch_size=batch, learning_rate=protocol.training.scores)
     changed = dataclasses.replace(protocol, training=training)

@@ -8,8 +8,15 @@ import torch
 from torch import nn
 
 from sfumato import ApproxDP, Claim
-from sfumato.attacks.gradient_inversion import GradientInversion, label_counts, label_of_one, psnr, total_variation
-from sfumato.attacks.gradient_inversion.objectives import cosine_distance, squared_distance
+from sfumato.attacks.gradient_inversion import (
+    GradientInversion,
+    View,
+    label_counts,
+    label_of_one,
+    psnr,
+    total_variation,
+)
+from sfumato.attacks.gradient_inversion.objectives import cosine_distance, sign_distance, squared_distance
 from sfumato.data.images import mnist5k
 from sfumato.errors import AttackNotApplicable, InvalidData
 
@@ -52,6 +59,12 @@ def test_the_distances_are_those_of_their_definitions():
     cosine = flat[0] @ flat[1] / np.linalg.norm(flat[0]) / np.linalg.norm(flat[1])
     assert float(cosine_distance(a, b)) == pytest.approx(1 - cosine, abs=1e-12)
     assert float(squared_distance(a, b)) == pytest.approx(np.square(flat[0] - flat[1]).sum(), rel=1e-12)
+    soft = [each / (np.abs(each) + 0.3 * np.sqrt(np.square(each).mean())) for each in (a["w"].numpy(), a["b"].numpy())]
+    ours, signs = np.concatenate([each.ravel() for each in soft]), np.sign(flat[1])
+    cosine = ours @ signs / np.linalg.norm(ours) / np.linalg.norm(signs)
+    told = {name: each.sign() for name, each in b.items()}
+    assert float(sign_distance(a, told)) == pytest.approx(1 - cosine, abs=1e-12)
+    assert float(sign_distance({n: 7 * g for n, g in a.items()}, told)) == pytest.approx(1 - cosine, abs=1e-12)
     x = rng.random((2, 3, 5, 6))
     expected = (np.abs(np.diff(x, axis=2)).sum() + np.abs(np.diff(x, axis=3)).sum()) / x.size
     assert float(total_variation(torch.tensor(x))) == pytest.approx(expected, rel=1e-12)
@@ -96,6 +109,20 @@ def test_ig_beats_a_guess_by_8_decibels_on_mnist_and_names_the_digit(lab):
     assert attack.psnr_[0] > 8 + psnr(gallery[:1], guess)[0]
     assert attack.rank_.tolist() == [1]
     assert evidence.verdict == "falsified"
+
+
+def test_signs_alone_name_the_digit_and_give_some_of_it(lab):
+    every, labels = mnist5k()
+    gallery = every[::5].reshape(-1, 1, 28, 28)
+    x, y = torch.tensor((gallery[:1] - 0.1307) / 0.3081), torch.tensor(labels[:1])
+    known = {"shape": (1, 28, 28), "mean": [0.1307], "std": [0.3081], "labels": labels[:1]}
+    whole = lab.plain_view(lab.mnist_classifier(), x, y, known=known)
+    view = View(whole.parameters, {n: np.sign(g) for n, g in whole.update.items()}, whole.model, known=known)
+    attack = GradientInversion("signs", 150, tv=0.1, random_state=0)
+    attack.run(view, gallery[:1], gallery=gallery)
+    guess = np.random.default_rng(0).random(gallery[:1].shape)
+    assert attack.psnr_[0] > 3 + psnr(gallery[:1], guess)[0]
+    assert attack.rank_.tolist() == [1]
 
 
 def test_restarts_are_kept_by_loss_and_seeds_reproduce(lab):

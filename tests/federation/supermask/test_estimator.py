@@ -14,7 +14,7 @@ from sfumato.federation import Checkpoint, InProcess, Terms
 from sfumato.federation.supermask import SignSupermask, make_subnetwork, pack_signs
 from sfumato.federation.supermask.baselines import Baselines
 from sfumato.federation.supermask.evaluation import entropy
-from sfumato.privacy.bounds import Heuristic
+from sfumato.privacy.bounds import ZCDP, ApproxDP, Heuristic, PureDP
 
 SILOS = [records(k) for k in range(3)]
 HELD_OUT = [records(10 + k, rows=80) for k in range(3)]
@@ -48,8 +48,8 @@ def test_it_promises_nothing_and_says_so():
     assert "not harmless" in str(claim)
 
 
-def test_with_epsilon_it_promises_that_over_all_rounds():
-    fitted = model(epsilon=8.0, delta=1e-4, sampling_rate=0.5, private_steps=3).fit(SILOS)
+def test_with_a_claim_it_promises_that_over_all_rounds():
+    fitted = model(claim=ApproxDP(8.0, 1e-4), sampling_rate=0.5, private_steps=3).fit(SILOS)
     assert fitted.claim_.formal
     assert 7.5 < fitted.claim_.epsilon_at(1e-4) <= 8.0
     assert fitted.claim_.unit == "record"
@@ -106,9 +106,23 @@ def test_parameters_are_kept_as_given():
         ({"code": "ternary"}, InvalidData, "code"),
         ({"keep": 2}, InvalidData, "keep"),
         ({"keep": 0.001}, InvalidData, "least that works"),
-        ({"epsilon": 1.0}, InvalidData, "both epsilon and delta"),
-        ({"epsilon": -1.0, "delta": 1e-5}, InvalidClaim, "epsilon"),
-        ({"epsilon": 1.0, "delta": 1e-5, "sampling_rate": 2.0}, InvalidClaim, "sampling_rate"),
+        ({"claim": ApproxDP(1.0, 1e-5), "sampling_rate": 2.0}, InvalidClaim, "sampling_rate"),
+        ({"claim": ApproxDP(1.0, 0.0)}, InvalidClaim, "above 0"),
+        ({"claim": PureDP(1.0)}, InvalidClaim, r"ApproxDP.* for unit=.record"),
+        ({"claim": ApproxDP(1.0, 1e-5), "bits_per_round": 3}, InvalidData, r"bits_per_round is for unit=.silo"),
+        ({"claim": ApproxDP(1.0, 1e-5), "honest": 3}, InvalidData, r"honest is for unit=.silo"),
+        ({"unit": "user"}, InvalidClaim, "unit"),
+        ({"unit": "silo"}, InvalidClaim, "needs a claim"),
+        ({"unit": "silo", "claim": ZCDP(1.0)}, InvalidClaim, "PureDP or ApproxDP"),
+        ({"unit": "silo", "claim": PureDP(0.0)}, InvalidClaim, "above 0"),
+        ({"unit": "silo", "claim": PureDP(1.0), "honest": 2}, InvalidClaim, "ZCDP or ApproxDP"),
+        ({"unit": "silo", "claim": ApproxDP(1.0, 0.0), "honest": 2}, InvalidClaim, "rho above 0"),
+        ({"unit": "silo", "claim": ZCDP(1.0), "honest": 4}, InvalidData, "at most the 3 silos"),
+        ({"unit": "silo", "claim": ZCDP(1.0), "honest": 0}, InvalidData, "honest"),
+        ({"unit": "silo", "claim": PureDP(1.0), "bits_per_round": 1000}, InvalidData, "at most the 77 kept"),
+        ({"unit": "silo", "claim": PureDP(1.0), "bits_per_round": 1.5}, InvalidData, "bits_per_round"),
+        ({"unit": "silo", "claim": PureDP(1.0), "aggregate": "majority"}, InvalidData, "aggregate"),
+        ({"unit": "silo", "claim": PureDP(1.0), "send_mask": True}, InvalidData, "send_mask"),
         ({"local_epochs": 0}, InvalidData, "epochs"),
         ({"input_shape": (5,)}, InvalidData, "shape"),
     ],

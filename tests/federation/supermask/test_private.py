@@ -157,8 +157,8 @@ def audited(data_pair):
     """Of noisy sums of a one-step round, against its claim; a sound mechanism is accused with probability 1e-6."""
     sizes = {"n_train": 200, "n_select": 400, "n_test": 2000, "random_state": 3, "progress": False}
     claim = contract.protocol(contract.WHOLE).claim
-    outputs = lambda data, n, rng: contract.copies(data, n, contract.WHOLE)  # noqa: E731
-    return Auditor(**sizes, alpha=1e-6, scores=("threshold", "linear")).audit(outputs, claim, pairs=[data_pair]).verdict
+    auditor = Auditor(**sizes, alpha=1e-6, scores=("threshold", "linear"))
+    return auditor.audit(contract.whole_sums, claim, pairs=[data_pair]).verdict
 
 
 @pytest.mark.slow

@@ -25,13 +25,16 @@ from sfumato.errors import InvalidData
 from sfumato.evidence import Evidence, clopper_pearson_upper
 from sfumato.privacy.claim import Claim
 
-Method: TypeAlias = Literal["analytic", "dlg", "idlg", "ig", "private_head", "hypernetwork", "naive_hypernetwork"]
+Method: TypeAlias = Literal[
+    "analytic", "dlg", "idlg", "ig", "signs", "private_head", "hypernetwork", "naive_hypernetwork"
+]
 
 METHODS: dict[str, Callable[[Setting], methods.Attempt]] = {
     "analytic": methods.analytic,
     "dlg": methods.dlg,
     "idlg": methods.idlg,
     "ig": methods.ig,
+    "signs": methods.signs,
     "private_head": methods.private_head,
     "hypernetwork": methods.hypernetwork,
     "naive_hypernetwork": methods.naive_hypernetwork,
@@ -44,10 +47,11 @@ class GradientInversion:
 
     Parameters
     ----------
-    method : {"analytic", "dlg", "idlg", "ig", "private_head", "hypernetwork", "naive_hypernetwork"}
-        "analytic" needs a first layer that is linear; "dlg" and "idlg" activations that are smooth; "private_head" is
-        "ig" for an upload of a feature extractor alone. "hypernetwork" is for HyperFL and knows how it works,
-        "naive_hypernetwork" is the attacker of its paper, who does not.
+    method : {"analytic", "dlg", "idlg", "ig", "signs", "private_head", "hypernetwork", "naive_hypernetwork"}
+        "analytic" needs a first layer that is linear; "dlg" and "idlg" activations that are smooth; "signs" is "ig" for
+        an upload of the gradient's signs, as -1, 0 and +1, whose labels are known; "private_head" is "ig" for an upload
+        of a feature extractor alone. "hypernetwork" is for HyperFL and knows how it works, "naive_hypernetwork" is the
+        attacker of its paper, who does not.
     iterations : int, optional
         4,800 by default, 300 (of 20 inner steps each) for "dlg" and "idlg".
     restarts : int, default 1

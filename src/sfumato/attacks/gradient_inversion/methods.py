@@ -16,7 +16,7 @@ from sfumato.attacks.gradient_inversion.analytic import first_layer_inputs, labe
 from sfumato.attacks.gradient_inversion.gradients import loss_gradient
 from sfumato.attacks.gradient_inversion.hypernetwork import Surrogate, recover
 from sfumato.attacks.gradient_inversion.naive import NaiveHypernetwork
-from sfumato.attacks.gradient_inversion.objectives import cosine_distance, squared_distance
+from sfumato.attacks.gradient_inversion.objectives import cosine_distance, sign_distance, squared_distance
 from sfumato.attacks.gradient_inversion.search import Found, Free
 from sfumato.attacks.gradient_inversion.setting import Setting
 from sfumato.attacks.gradient_inversion.several_steps import mean_gradient
@@ -85,6 +85,17 @@ def ig(setting: Setting) -> Attempt:
 
     def matching(free: Free) -> Tensor:
         return cosine_distance(loss_gradient(setting.model, theta, free[0], labels, setting.loss), target)
+
+    return _attempt(setting, setting.signs(matching, lambda: [setting.start()]), labels.numpy())
+
+
+def signs(setting: Setting) -> Attempt:
+    """IG for an upload of the gradient's signs alone, such as of signSGD or of a supermask after one step."""
+    theta, target = _classifier(setting)
+    labels = _needed_labels(setting, target)
+
+    def matching(free: Free) -> Tensor:
+        return sign_distance(loss_gradient(setting.model, theta, free[0], labels, setting.loss), target)
 
     return _attempt(setting, setting.signs(matching, lambda: [setting.start()]), labels.numpy())
 

@@ -6,9 +6,7 @@ the work of a silo, and in nothing that is here.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 from typing import Protocol as Structural
 
@@ -20,11 +18,9 @@ from torch import nn
 from sfumato.errors import ProtocolError
 from sfumato.federation.hypernetwork.models import Arrays, Tensors
 from sfumato.federation.hypernetwork.settings import Settings, check_silo
-from sfumato.federation.in_process import InProcess, Runtime
+from sfumato.federation.in_process import Runtime, run_and_remember
 from sfumato.federation.message import Message
-from sfumato.federation.protocol import run_key
 from sfumato.federation.rounds import Outcome
-from sfumato.federation.silo import SiloStore
 
 _MOST_EXAMPLES = 1 << 40
 
@@ -152,11 +148,5 @@ def run_with_models(
 
     Elsewhere a silo has its model from its own store: ``protocol.work.model(memory)``.
     """
-    if runtime is not None and not isinstance(runtime, InProcess):
-        return runtime.run(protocol, silos), None
-    given = InProcess() if runtime is None else runtime
-    terms = replace(given.terms, run=given.terms.run or secrets.token_hex(16))
-    stores = [SiloStore() for _ in silos or ()] if given.stores is None else list(given.stores)
-    outcome = InProcess(terms, stores=stores, ledgers=given.ledgers).run(protocol, silos)
-    answers = [store.last(run_key(protocol, terms.run), node) for node, store in enumerate(stores)]
-    return outcome, [protocol.work.model(answer.memory) for answer in answers if answer is not None]
+    outcome, memories = run_and_remember(protocol, silos, runtime)
+    return outcome, None if memories is None else [protocol.work.model(each) for each in memories.values()]

@@ -9,11 +9,15 @@ from typing import Any
 from sfumato.lazy import imported
 
 _MODULES = {
+    "OpenBallot": "ballots",
     "PrivateSteps": "private",
     "SignSupermask": "estimator",
     "Subnetwork": "subnetwork",
+    "SummedBallot": "ballots",
     "SupermaskProtocol": "protocol",
+    "SupermaskVotes": "votes",
     "digit_network": "subnetwork",
+    "make_ballot": "ballots",
     "make_subnetwork": "subnetwork",
     "pack_signs": "signs",
     "synaptic_saliency": "saliency",
@@ -21,11 +25,15 @@ _MODULES = {
 }
 
 __all__ = [
+    "OpenBallot",
     "PrivateSteps",
     "SignSupermask",
     "Subnetwork",
+    "SummedBallot",
     "SupermaskProtocol",
+    "SupermaskVotes",
     "digit_network",
+    "make_ballot",
     "make_subnetwork",
     "pack_signs",
     "synaptic_saliency",

@@ -7,23 +7,31 @@ For engineers who federate small networks over slow links. After Vallapuram et a
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Any, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
-from sfumato.errors import InvalidData
-from sfumato.federation.in_process import InProcess, Runtime
+from sfumato.errors import InvalidClaim, InvalidData
+from sfumato.federation.in_process import InProcess, Runtime, run_and_remember
+from sfumato.federation.secure_sum import OpenlySummed, Participant, SecurelySummed, make_signing_key
+from sfumato.federation.secure_sum.client import LAST_STAGE
 from sfumato.federation.supermask import model_file
-from sfumato.federation.supermask.evaluation import HeldOut, accuracies, predicted
+from sfumato.federation.supermask.ballots import SummedBallot, make_ballot
+from sfumato.federation.supermask.evaluation import predicted
+from sfumato.federation.supermask.history import Watched
 from sfumato.federation.supermask.private import PrivateSteps, calibrated
 from sfumato.federation.supermask.protocol import SupermaskProtocol, silo_tensors
 from sfumato.federation.supermask.signs import Signs
 from sfumato.federation.supermask.subnetwork import digit_network, kept_total
-from sfumato.federation.supermask.training import Training, coded
+from sfumato.federation.supermask.training import Training, check_whole, coded
+from sfumato.federation.supermask.votes import SupermaskVotes, own_signs
+from sfumato.privacy.bounds import ZCDP, ApproxDP, PureDP
+
+PrivacyUnit: TypeAlias = Literal["record", "silo"]
 
 
 class SignSupermask(BaseEstimator):  # type: ignore[misc]
@@ -55,12 +63,21 @@ class SignSupermask(BaseEstimator):  # type: ignore[misc]
     optimizer : {"adam", "sgd"}
     aggregate : {"mean", "majority"}
         Whether silos are sent how many voted, or only the outcome.
-    epsilon, delta : float, optional
-        For differential privacy of each record of a silo over all rounds. Without, nothing is promised.
+    claim : PureDP, ApproxDP or ZCDP, optional
+        For differential privacy over all rounds. Without, nothing is promised. Records take ApproxDP, open votes
+        PureDP or ApproxDP, summed votes ZCDP or ApproxDP.
+    unit : {"record", "silo"}
+        Whom the claim protects: each record of a silo, everything that comes out included, its own model too; or the
+        whole data of a silo, from everybody else, its own model not included. See `private` and `ballots`.
     max_grad_norm, sampling_rate : float
-        With epsilon: see `PrivateSteps`.
+        Of unit "record": see `PrivateSteps`.
     private_steps : int
-        With epsilon: steps of a round, which take the place of epochs and batches.
+        Of unit "record": steps of a round, which take the place of epochs and batches.
+    bits_per_round : int, optional
+        Of unit "silo": how many weights a silo votes on in a round; all by default.
+    honest : int, optional
+        Of unit "silo": votes reach the server in a secure sum only, with noise of which at least so many silos add
+        their share and keep it to themselves. Without, votes are seen, and each is randomized.
     input_shape : tuple of int, optional
         Of a record; that of the silos' data if they are given to `fit`.
     send_mask : bool
@@ -75,13 +92,14 @@ class SignSupermask(BaseEstimator):  # type: ignore[misc]
     signs_ : ndarray of int8, shape (kept,)
         Of the global model.
     personal_signs_ : dict of int to ndarray of int8
-        Of each silo's model.
+        Of each silo's model: what it uploaded last. With unit "silo" it is what the silo keeps to itself, and is here
+        only where all silos are in this process: the claim does not cover it.
     history_ : list of dict
         A round each: "global_accuracy" and "personal_accuracy" (NaN without `validation`), "flipped", the share of
         uploaded signs that differ from the global ones before, "bytes_up" and "bytes_down" of all silos' messages,
-        "seconds". Rounds before a resumption have no accuracies and are left out.
+        "seconds". Rounds before a resumption have no accuracies and are left out. With unit "silo" the server knows no
+        silo's model: "flipped" is NaN, and "personal_accuracy" but in the last round.
     claim_ : Claim
-        For each record of a silo.
     outcome_ : Outcome
 
     Examples
@@ -107,11 +125,13 @@ class SignSupermask(BaseEstimator):  # type: ignore[misc]
         learning_rate: float = 1e-3,
         optimizer: str = "adam",
         aggregate: str = "mean",
-        epsilon: float | None = None,
-        delta: float | None = None,
+        claim: PureDP | ApproxDP | ZCDP | None = None,
+        unit: str = "record",
         max_grad_norm: float = 1.0,
         sampling_rate: float = 0.1,
         private_steps: int = 10,
+        bits_per_round: int | None = None,
+        honest: int | None = None,
         input_shape: tuple[int, ...] | None = None,
         send_mask: bool = False,
         random_state: int | None = None,
@@ -130,50 +150,44 @@ class SignSupermask(BaseEstimator):  # type: ignore[misc]
         self.learning_rate = learning_rate
         self.optimizer = optimizer
         self.aggregate = aggregate
-        self.epsilon = epsilon
-        self.delta = delta
+        self.claim = claim
+        self.unit = unit
         self.max_grad_norm = max_grad_norm
         self.sampling_rate = sampling_rate
         self.private_steps = private_steps
+        self.bits_per_round = bits_per_round
+        self.honest = honest
         self.input_shape = input_shape
         self.send_mask = send_mask
         self.random_state = random_state
 
-    def protocol(self, input_shape: tuple[int, ...] | None = None, watch: Any = None) -> SupermaskProtocol:
+    def protocol(
+        self, input_shape: tuple[int, ...] | None = None, *, roster: Sequence[str] | None = None, watch: Any = None
+    ) -> SupermaskProtocol | OpenlySummed | SecurelySummed:
         """Return the protocol of these parameters, for a runtime or a Flower app; silos need the same random_state.
+
+        Parameters
+        ----------
+        input_shape : tuple of int, optional
+            Of a record, if the estimator was given none.
+        roster : sequence of str, optional
+            With `honest`: the silos' public signing keys, see `SecureSum`.
+        watch : callable, optional
+            See `SupermaskProtocol`.
 
         Raises
         ------
         InvalidData, InvalidClaim
-            If a parameter is out of range.
+            If a parameter is out of range, or does not go with another.
         """
-        shape = self.input_shape if input_shape is None else input_shape
-        if shape is None:
-            raise InvalidData("input_shape must be given where fit is given no silos")
-        network = _network(self.network)
-        return SupermaskProtocol(
-            network,
-            tuple(shape),
-            self.num_classes,
-            keep=self.keep,
-            seed=secrets.randbits(62) if self.random_state is None else self.random_state,
-            rounds=self.rounds,
-            training=Training(
-                code=self.code,  # type: ignore[arg-type]
-                scores=self.scores,
-                epochs=self.local_epochs,
-                batch_size=self.batch_size,
-                learning_rate=self.learning_rate,
-                optimizer=self.optimizer,  # type: ignore[arg-type]
-            ),
-            saliency_steps=self.saliency_steps,
-            weights=self.weights,  # type: ignore[arg-type]
-            prune=self.prune,  # type: ignore[arg-type]
-            aggregate=self.aggregate,  # type: ignore[arg-type]
-            private=self._private(network),
-            send_mask=self.send_mask,
-            watch=watch,
-        )
+        base, votes = self._parts(self.input_shape if input_shape is None else input_shape, watch)
+        if votes is None:
+            return base
+        if self.honest is None:
+            return votes.openly()
+        if roster is None:
+            raise InvalidData("roster must hold the silos' public signing keys: with honest, votes are summed securely")
+        return votes.securely(roster)
 
     def fit(
         self,
@@ -200,25 +214,27 @@ class SignSupermask(BaseEstimator):  # type: ignore[misc]
         TooFewParties
             If a silo's reply is lost or refused and the runtime's terms do not allow for it.
         """
-        watched = _Watched()
-        shape = None if not silos else np.shape(silos[0][0])[1:]
-        protocol = self.protocol(shape if self.input_shape is None else None, watched)
+        watched = Watched()
+        shape = self.input_shape or (np.shape(silos[0][0])[1:] if silos else None)
+        base, votes = self._parts(shape, watched)
         for data in silos or ():
-            silo_tensors(data, protocol.input_shape, self.num_classes)
-        held_out = [silo_tensors(data, protocol.input_shape, self.num_classes) for data in validation or ()]
-        watched.begin(protocol, held_out)
-        outcome = (InProcess() if runtime is None else runtime).run(protocol, silos)
-        self._protocol = protocol
-        self.mask_ = dict(protocol.subnetwork.masks)
-        self.signs_ = outcome.result.signs
-        self.personal_signs_ = outcome.result.personal
-        self.claim_ = protocol.claim
-        self.outcome_ = outcome
-        waves = outcome.history[len(outcome.history) - len(watched.rows) :]
-        self.history_ = [
-            row | {"bytes_up": w.payload_received, "bytes_down": w.payload_sent, "seconds": w.seconds}
-            for row, w in zip(watched.rows, waves, strict=True)
-        ]
+            silo_tensors(data, base.input_shape, self.num_classes)
+        held_out = [silo_tensors(data, base.input_shape, self.num_classes) for data in validation or ()]
+        watched.begin(base, held_out)
+        self._protocol = base
+        self.mask_ = dict(base.subnetwork.masks)
+        if votes is None:
+            self.outcome_ = (InProcess() if runtime is None else runtime).run(base, silos)
+            self.signs_, self.personal_signs_ = self.outcome_.result.signs, self.outcome_.result.personal
+        else:
+            protocol, given = _summed(votes, silos)
+            self.outcome_, memories = run_and_remember(protocol, given, runtime)
+            own = {silo: own_signs(memory, base.subnetwork.kept) for silo, memory in (memories or {}).items()}
+            self.signs_ = self.outcome_.result
+            self.personal_signs_ = {silo: signs for silo, signs in own.items() if signs is not None}
+            watched.end(self.personal_signs_)
+        self.claim_ = base.claim if votes is None else votes.claim
+        self.history_ = watched.history(self.outcome_, 1 if self.honest is None else LAST_STAGE)
         return self
 
     def predict(self, X: ArrayLike, silo: int | None = None) -> NDArray[np.int64]:
@@ -256,14 +272,65 @@ class SignSupermask(BaseEstimator):  # type: ignore[misc]
         """
         return model_file.loaded(data, _network(network), input_shape)
 
+    def _parts(
+        self, input_shape: tuple[int, ...] | None, watch: Any
+    ) -> tuple[SupermaskProtocol, SupermaskVotes | None]:
+        """Subnetwork, training and rounds; and for unit "silo" the votes on them."""
+        if input_shape is None:
+            raise InvalidData("input_shape must be given where fit is given no silos")
+        self._check_together()
+        network = _network(self.network)
+        base = SupermaskProtocol(
+            network,
+            tuple(input_shape),
+            self.num_classes,
+            keep=self.keep,
+            seed=secrets.randbits(62) if self.random_state is None else self.random_state,
+            rounds=self.rounds,
+            training=Training(
+                code=self.code,  # type: ignore[arg-type]
+                scores=self.scores,
+                epochs=self.local_epochs,
+                batch_size=self.batch_size,
+                learning_rate=self.learning_rate,
+                optimizer=self.optimizer,  # type: ignore[arg-type]
+            ),
+            saliency_steps=self.saliency_steps,
+            weights=self.weights,  # type: ignore[arg-type]
+            prune=self.prune,  # type: ignore[arg-type]
+            aggregate=self.aggregate,  # type: ignore[arg-type]
+            private=self._private(network),
+            send_mask=self.send_mask,
+            watch=watch,
+        )
+        if self.unit == "record":
+            return base, None
+        kept = kept_total(network, self.keep, self.prune)  # type: ignore[arg-type]
+        bits = kept if self.bits_per_round is None else self.bits_per_round
+        return base, SupermaskVotes(base, make_ballot(self.claim, bits, self.rounds, self.honest))
+
+    def _check_together(self) -> None:
+        if self.unit not in get_args(PrivacyUnit):
+            raise InvalidClaim(f'unit must be "record" or "silo", got {self.unit!r}')
+        if self.unit == "silo" and self.claim is None:
+            raise InvalidClaim('unit="silo" needs a claim: without, nothing is promised to anybody')
+        check_whole("rounds", self.rounds)  # the budget is divided by it
+        for name in ("bits_per_round", "honest"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if self.unit == "record":
+                raise InvalidData(f'{name} is for unit="silo"')
+            check_whole(name, value)
+
     def _private(self, network: torch.nn.Module) -> PrivateSteps | None:
-        if (self.epsilon is None) != (self.delta is None):
-            raise InvalidData("give both epsilon and delta, or neither")
-        if self.epsilon is None or self.delta is None:
+        if self.claim is None or self.unit == "silo":
             return None
+        if not isinstance(self.claim, ApproxDP):
+            raise InvalidClaim(f'claim must be ApproxDP(epsilon, delta) for unit="record", got {self.claim!r}')
         draft = PrivateSteps(1.0, self.max_grad_norm, self.sampling_rate, self.private_steps)
         kept = kept_total(network, self.keep, self.prune)  # type: ignore[arg-type]
-        return calibrated(self.epsilon, self.delta, draft, kept, self.rounds)
+        return calibrated(self.claim.epsilon, self.claim.delta, draft, kept, self.rounds)
 
     def _signs(self, silo: int | None) -> Signs:
         if silo is None:
@@ -276,24 +343,17 @@ class SignSupermask(BaseEstimator):  # type: ignore[misc]
         return self._protocol.subnetwork.values * coded(torch.from_numpy(signs), self._protocol.training.code)
 
 
-class _Watched:
-    """Rows of the history, one a round, from what the protocol's server tells."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, float]] = []
-
-    def begin(self, protocol: SupermaskProtocol, held_out: HeldOut) -> None:
-        self.protocol, self.held_out = protocol, held_out
-        self.before: Signs | None = None
-
-    def __call__(self, number: int, signs: Signs, personal: Mapping[int, Signs]) -> None:
-        sub, code = self.protocol.subnetwork, self.protocol.training.code
-        before = np.ones_like(signs) if self.before is None else self.before
-        own = {k: sub.values * coded(torch.from_numpy(each), code) for k, each in personal.items()}
-        found = accuracies(sub, sub.values * coded(torch.from_numpy(signs), code), own, self.held_out)
-        flipped = float(np.mean([each != before for each in personal.values()]))
-        self.rows.append({"round": number, **found, "flipped": flipped})
-        self.before = signs
+def _summed(
+    votes: SupermaskVotes, silos: Sequence[Any] | None
+) -> tuple[OpenlySummed | SecurelySummed, Sequence[Any] | None]:
+    """The protocol of the votes, and what its silos work on: with signing keys where they are summed securely."""
+    if not isinstance(votes.ballot, SummedBallot):
+        return votes.openly(), silos
+    if not silos:
+        raise InvalidData("silos must be given with honest; elsewhere, run protocol(roster=...) with the silos' keys")
+    keys = [make_signing_key() for _ in silos]
+    protocol = votes.securely([public for _, public in keys])
+    return protocol, [Participant(k, data, keys[k][0]) for k, data in enumerate(silos)]
 
 
 def _network(given: Any) -> torch.nn.Module:

@@ -38,6 +38,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -224,10 +225,13 @@ def clipped_cells(gradients: NDArray[np.float64], private: PrivateSteps) -> NDAr
     return to_grid(finite * factors, private.granularity(gradients.shape[1]))
 
 
+@lru_cache(maxsize=64)  # each round of a silo asks again
 def _sampled_rdp(rate: float, multiplier: float) -> NDArray[np.float64]:
     from dp_accounting import NeighboringRelation
     from dp_accounting.rdp import RdpAccountant
 
     accountant = RdpAccountant(list(_WHOLE), NeighboringRelation.ADD_OR_REMOVE_ONE)
     accountant.compose(dp_event.PoissonSampledDpEvent(rate, dp_event.GaussianDpEvent(multiplier)))
-    return np.maximum(np.asarray(accountant._rdp, np.float64), 0.0)
+    found = np.maximum(np.asarray(accountant._rdp, np.float64), 0.0)
+    found.setflags(write=False)
+    return found
