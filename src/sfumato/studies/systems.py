@@ -215,9 +215,9 @@ SYSTEMS: tuple[System, ...] = (
         "enabling",
         "partial",
         "[study](studies/46-hidenseek.md); 158 times fewer bytes up than FedAvg, 5 points behind it; the paper's gain "
-        "over {0, 1} masks did not come out; a one-step mask names its image among 1,000 (20 of 20); at ε = 8 protecting "
-        "each record leaves 56 % with three silos, and votes of whole silos are at chance below a hundred; only the "
-        "abstract could be read",
+        "over {0, 1} masks did not come out; a one-step mask names its image among 1,000 (20 of 20); at ε = 8 "
+        "protecting each record leaves 56 % with three silos, votes of whole silos are at chance below a hundred; "
+        "only the abstract could be read",
     ),
     System(47, "Robust representation consistency (rRCM)", "restoration.certified_smoothing", "restoration, certified"),
 )
