@@ -2,10 +2,10 @@
 
 `pytest benchmarks/test_shared_randomness.py -s`. The peer is the loop of MeZO (Malladi et al. 2023), written out: seed
 torch's generator, add eps·z in place, evaluate, take 2·eps·z away, evaluate, add eps·z again; its weights drift.
-Processor time, one thread, on a machine shared with others (two cores, load 11), batch of 8. 3,610 weights: a scalar
-0.32 ms (MeZO 7.0 times as long), a replayed one 0.10 ms (6.0); 1.06 M: 20.9 ms (0.9), 13.4 ms (0.4); 8.4 M: 138 ms
-(1.2), 107 ms (0.5). Replay of large models is slower than MeZO's update because a million normal numbers take 10.7 ms
-by NumPy's Philox and 3.5 ms by torch, whose numbers depend on the device.
+Processor time, one thread, on a machine shared with others (two cores, load 7), batch of 8. 3,610 weights: a scalar
+0.29 ms (MeZO 7.2 times as long), a replayed one 0.04 ms (12.0); 1.06 M: 9.6 ms (1.7), 1.95 ms (2.6); 8.4 M: 61 ms
+(3.1), 22 ms (3.2). Until directions came from a table of quantiles they came from NumPy's Philox and ziggurat, and a
+replayed scalar took 13.4 ms and 107 ms at the latter two (0.4 and 0.5 times MeZO's speed).
 """
 
 from __future__ import annotations

@@ -160,9 +160,9 @@ def test_weights_that_differ_are_noticed_and_rebuilt():
             run = Envelope.from_bytes(requests[2], limit=1 << 20).run
             with stores[2].transaction():
                 last = stores[2].last(run, 2)
-                weights = last.memory["weights"].copy()
+                weights = last.memory["state"].copy()
                 weights[0] += 1e-7
-                stores[2].keep(run, 2, replace(last, memory=Message({**last.memory, "weights": weights})))
+                stores[2].keep(run, 2, replace(last, memory=Message({**last.memory, "state": weights})))
         return original(requests, timeout)
 
     outcome = run_rounds(made, type("E", (), {"parties": exchange.parties, "__call__": staticmethod(spoil)})(), Terms())

@@ -59,9 +59,9 @@ class SharedRandomnessProtocol:
     join at any step (`Terms(min_parties=...)`), and all that are there hold the same weights. A reply carries the
     silo's scalars, S bytes, and every `hash_every` steps the hash of its weights.
 
-    A silo keeps its weights in its store: four bytes a trainable parameter. Tune adapters or a few layers of a large
-    model. A silo's data are a torch ``TensorDataset``, or whatever has a length and gives the batch of the examples at
-    an array of places.
+    A silo keeps its weights in its store: four bytes a trainable parameter, or with `Settings.seed_pool` eight bytes a
+    seed. Tune adapters or a few layers of a large model. A silo's data are a torch ``TensorDataset``, or whatever has a
+    length and gives the batch of the examples at an array of places.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ class SharedRandomnessProtocol:
                     reply["weights_hash"] = tuner.weights_hash()
                 if step < self.steps:
                     reply["scalars"] = tuner.local_step(data if self.privacy is not None else self._batches(data))
-                return reply, {"answered": step, "next": step, "weights": tuner.weights}
+                return reply, {"answered": step, "next": step, "state": tuner.state}
             finally:
                 tuner.replay([])
 
@@ -229,8 +229,8 @@ class SharedRandomnessProtocol:
             return
         if memory.get("next") != first:
             raise ProtocolError(f"this silo has no weights before step {first}: it needs the whole log")
-        size = self._tuner.trainable.size
-        self._tuner.resume(first, memory.array("weights", dtype=np.float32, shape=(size,)))
+        now = self._tuner.state
+        self._tuner.resume(first, memory.array("state", dtype=now.dtype, shape=now.shape))
         for record in records:
             self._tuner.apply(record.step, record.payloads)
 
