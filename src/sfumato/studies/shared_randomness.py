@@ -23,6 +23,7 @@ from sfumato.federation.shared_randomness import (
     Settings,
     noise_multiplier_for,
 )
+from sfumato.federation.shared_randomness.movement import Pool
 from sfumato.studies.shared_randomness_language import smollm_rows
 from sfumato.studies.shared_randomness_models import (
     Curve,
@@ -306,6 +307,7 @@ def _attack_rows(size: _Size, scale: Scale, seed: int) -> Iterator[Row]:
             str(evidence),
             evidence.value > 0.95,
         )
+    yield _pooled_attack_row(tuner, batch, truth)
     multiplier = noise_multiplier_for(2.0, DELTA, scalars=count, sampling_rate=1.0)
     privacy = DPZO(clip=2.0, noise_multiplier=multiplier, sampling_rate=1.0, batch_size=64)
     guarded = SharedRandomnessTuner(model, task.loss, settings=_settings(samples_per_step=count), privacy=privacy)
@@ -317,6 +319,23 @@ def _attack_rows(size: _Size, scale: Scale, seed: int) -> Iterator[Row]:
         "not found; below a quarter of that (our criterion)",
         str(evidence),
         None if scale == "smoke" else abs(evidence.value) < 0.25 * cosines["log8"],
+    )
+
+
+def _pooled_attack_row(tuner: SharedRandomnessTuner, batch: Any, truth: Any) -> Row:
+    """Every scalar after the first K repeats a direction, so K are all there is to see."""
+    from sfumato.federation.shared_randomness import SharedRandomnessTuner
+
+    size = tuner.trainable.size
+    places = max(1, size // 16)
+    pooled = SharedRandomnessTuner(tuner.model, tuner.loss_fn, settings=_settings(seed_pool=places))
+    pool = Pool(tuner.weights, Directions(SEED), places)
+    seen = Codec().decode(Codec().encode(pooled.scalars([batch] * places)), places)
+    evidence = GradientFromScalars().attack(lambda i: pool.direction((0, 0, i)), seen, truth, tuner.claim_)
+    return Row(
+        f"the same with log8 and a pool of K = {places} seeds, whatever the number of scalars",
+        f"not found; √(K/p) = {np.sqrt(places / size):.2f}: the gradient's projection on K directions",
+        str(evidence),
     )
 
 
@@ -370,8 +389,7 @@ byte. They add up the same updates and hold the same weights, to the last bit.
 - Scalars are divided by √N, as in the published code: with more machines a step is longer, too, and less noisy.
 - A scalar is a linear measurement of a gradient along a public direction. Twice as many as weights give it away,
   whatever the codec. DPZO clips each example's slope and adds noise in one dimension; it claims for all scalars sent.
-- The language model's loss falls over five seeds, but not below our p = 0.01, and two machines are not better than one
-  there: starts of different seeds lie far apart, and 60 steps of 4 or 8 scalars are few. On digits both are plain.
+@@
 - With DPZO 275 examples a machine hardly move the model: noise for 1,600 scalars is several times the clipping bound.
 - The evidence of the attack has no verdict: a batch's gradient is no one example's secret.""",
     run,

@@ -36,6 +36,16 @@ def weights_folder() -> Path | None:
     return folder if (folder / FILE).exists() else None
 
 
+def loaded(folder: Path) -> tuple[Any, Any]:
+    """Model and tokenizer of the file, offline."""
+    from transformers import AutoTokenizer
+
+    from sfumato.federation.shared_randomness import causal_lm
+
+    options = {"gguf_file": FILE, "local_files_only": True}
+    return causal_lm(folder, **options), AutoTokenizer.from_pretrained(str(folder), **options)
+
+
 def reviews_for(model: Any, tokenizer: Any, layers: int, *, seed: int, count: int, machines: int = 2) -> Task:
     """The last layers of a model, and reviews as the layers below give them: "<review>\\nsentiment:" as published."""
     import torch
@@ -50,7 +60,7 @@ def reviews_for(model: Any, tokenizer: Any, layers: int, *, seed: int, count: in
         return examples(tuned.features(torch.from_numpy(tokens)).numpy(), labels)
 
     silos = [drawn(1000 + 10 * seed + k) for k in range(machines)]
-    test = drawn(99)[:]
+    test = drawn(5000 + seed)[:]
 
     def measure(each: Any) -> tuple[float, float]:
         with torch.no_grad():
@@ -81,14 +91,9 @@ def smollm_rows(settings: Settings, *, steps: int, count: int, seed: int) -> Ite
     if folder is None or find_spec("transformers") is None:
         yield Row(what, source, _HINT)
         return
-    from transformers import AutoTokenizer
+    from sfumato.federation.shared_randomness import SharedRandomnessTuner
 
-    from sfumato.federation.shared_randomness import SharedRandomnessTuner, causal_lm
-
-    options = {"gguf_file": FILE, "local_files_only": True}
-    model = causal_lm(folder, **options)
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), **options)
-    task = reviews_for(model, tokenizer, _LAYERS, seed=seed, count=count)
+    task = reviews_for(*loaded(folder), _LAYERS, seed=seed, count=count)
     tuner = SharedRandomnessTuner(task.model, task.loss, settings=settings)
     curve = tune_with(tuner, task, steps, seed=seed, batch=16, marks=2)
     start = time.process_time()
