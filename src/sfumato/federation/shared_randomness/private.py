@@ -31,9 +31,9 @@ al., Theorem 5). Between whole orders the next one bounds. Hence the claim: `Ren
 dp-accounting's values for Poisson-sampled Gaussians.
 
 Scalars of one step and of later steps are composed; that later weights depend on earlier bytes is adaptive composition,
-which Rényi divergences allow; so a direction of a pool may come again. Encoding to a byte, dividing by the public batch size, cutting off and updating weights
-are post-processing. The bytes go to everybody: each machine adds its full noise, so its claim holds against all other
-machines together.
+which Rényi divergences allow; so a direction of a pool may come again. Encoding to a byte, dividing by the public batch
+size, cutting off and updating weights are post-processing. The bytes go to everybody: each machine adds its full noise,
+so its claim holds against all other machines together.
 """
 
 from __future__ import annotations
