@@ -2,10 +2,12 @@
 
 `pytest benchmarks/test_shared_randomness.py -s`. The peer is the loop of MeZO (Malladi et al. 2023), written out: seed
 torch's generator, add eps·z in place, evaluate, take 2·eps·z away, evaluate, add eps·z again; its weights drift.
-Processor time, one thread, on a machine shared with others (two cores, load 11), batch of 8. 3,610 weights: a scalar
-0.32 ms (MeZO 7.0 times as long), a replayed one 0.10 ms (6.0); 1.06 M: 20.9 ms (0.9), 13.4 ms (0.4); 8.4 M: 138 ms
-(1.2), 107 ms (0.5). Replay of large models is slower than MeZO's update because a million normal numbers take 10.7 ms
-by NumPy's Philox and 3.5 ms by torch, whose numbers depend on the device.
+Processor time, one thread, on a machine shared with others (two cores, load 7 to 10), batch of 8; range of two runs.
+3,610 weights: a scalar 0.3 ms (MeZO 7 times as long), a replayed one 0.04 ms (12 to 24); 1.06 M: 9.6 to 12.4 ms (1.3
+to 1.7), 2.0 to 2.6 ms (1.8 to 2.6); 8.4 M: 52 to 61 ms (3.1 to 3.2), 16 to 22 ms (3.1 to 3.2). Until directions came
+from a table of quantiles they came from NumPy's Philox and ziggurat, and a replayed scalar took 13.4 ms and 107 ms at
+the latter two (0.4 and 0.5 times MeZO's speed). A log of 900 scalars, 1.06 M weights: 1.77 s, with a pool of 256 seeds
+0.49 s, of 64 0.12 s; but a step of 30 scalars 57 ms, 528 ms and 122 ms.
 """
 
 from __future__ import annotations
@@ -77,3 +79,20 @@ def test_a_scalar_and_its_replay_beside_mezo(size, capsys):
             f"({peer / own:.2f}×); a replayed scalar {1e3 * replay:.2f} ms, MeZO's update {1e3 * update:.2f} ms "
             f"({update / replay:.2f}×); 1 byte instead of {4 * tuner.trainable.size:,}"
         )
+
+
+def test_a_long_log_replayed_with_a_pool_of_seeds(capsys):
+    """FedKSeed's rule against ours, each direction its own; both end at the weights of those who took part."""
+    model, _ = built(*SIZES[1])
+    log = [Record(step, {0: Codec().encode([0.5] * 30)}) for step in range(30)]
+    told = []
+    for pool in (None, 256, 64):
+        settings = Settings(SEED, samples_per_step=30, seed_pool=pool)
+        tuner = SharedRandomnessTuner(model, loss, settings=settings)
+        whole = seconds(lambda: tuner.replay(log), 1)  # noqa: B023
+        with_one = SharedRandomnessTuner(model, loss, settings=settings)
+        with_one.replay(log)
+        last = seconds(lambda: with_one.apply(with_one.log_.next_step, {0: Codec().encode([0.5] * 30)}), 1)  # noqa: B023
+        told.append(f"{'each its own' if pool is None else f'K = {pool}'}: {whole:.2f} s, a step {1e3 * last:.0f} ms")
+    with capsys.disabled():
+        print(f"\n{tuner.trainable.size:,} weights, a log of 900 scalars replayed, S = 30: {'; '.join(told)}")

@@ -6,7 +6,8 @@ For `sfumato.studies.shared_randomness`. One process plays all machines: they ho
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from sfumato.data.reviews import LABEL_WORDS, NEGATIVE, POSITIVE, VOCABULARY, te
 if TYPE_CHECKING:
     import torch
 
-    from sfumato.federation.shared_randomness import DPZO, Settings
+    from sfumato.federation.shared_randomness import DPZO, Settings, SharedRandomnessTuner
 
 Measure = Callable[[Any], tuple[float, float]]
 
@@ -42,7 +43,21 @@ class Curve:
     sent: list[int]
 
 
-def _examples(x: NDArray[Any], y: NDArray[Any]) -> Any:
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Have torch compute with one thread: models here are small, and on a busy machine threads wait for one another."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def examples(x: NDArray[Any], y: NDArray[Any]) -> Any:
+    """What a machine holds, as a torch data set."""
     import torch
     from torch.utils.data import TensorDataset
 
@@ -69,10 +84,10 @@ def digits(seed: int, places: Sequence[NDArray[np.int64]] | None, *, machines: i
     x, y = (x[order] / 16).astype(np.float32), y[order]
     torch.manual_seed(seed)
     model = torch.nn.Sequential(torch.nn.Linear(64, hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, 10))
-    _fit(model, classification_loss, _examples(x[:300], y[:300]), 150, 32, 3e-3, seed)
-    rest, test = slice(300, 1400), _examples(x[1400:], y[1400:])[:]
+    _fit(model, classification_loss, examples(x[:300], y[:300]), 150, 32, 3e-3, seed)
+    rest, test = slice(300, 1400), examples(x[1400:], y[1400:])[:]
     parts = split_evenly(1100, machines, random_state=seed) if places is None else places
-    silos = [_examples(x[rest][part], y[rest][part]) for part in parts]
+    silos = [examples(x[rest][part], y[rest][part]) for part in parts]
 
     def measure(each: Any) -> tuple[float, float]:
         with torch.no_grad():
@@ -112,9 +127,9 @@ def reviews(seed: int, *, pretraining: int, machines: int = 2) -> Task:
     model: Any = OPTForCausalLM(config)
     loss = LabelWordLoss(LABEL_WORDS)
     known = {"positive": POSITIVE[:40], "negative": NEGATIVE[:40]}
-    _fit(model, loss, _examples(*templated_reviews(4000, **known, random_state=seed)), pretraining, 64, 2e-3, seed)
-    silos = [_examples(*templated_reviews(1000, random_state=1000 + 10 * seed + k)) for k in range(machines)]
-    test = _examples(*templated_reviews(400, random_state=99))[:]
+    _fit(model, loss, examples(*templated_reviews(4000, **known, random_state=seed)), pretraining, 64, 2e-3, seed)
+    silos = [examples(*templated_reviews(1000, random_state=1000 + 10 * seed + k)) for k in range(machines)]
+    test = examples(*templated_reviews(400, random_state=99))[:]
 
     def measure(each: Any) -> tuple[float, float]:
         with torch.no_grad():
@@ -146,20 +161,28 @@ def tune(
     privacy: DPZO | None = None,
     marks: int = 8,
 ) -> Curve:
-    """Tune by scalars, all machines in this process; measured `marks` times on the way."""
+    """Tune a copy of the task's model by scalars, all machines in this process."""
     from sfumato.federation.shared_randomness import SharedRandomnessTuner
 
     tuner = SharedRandomnessTuner(
         copy.deepcopy(task.model), task.loss, settings=settings, privacy=privacy, random_state=seed
     )
+    return tune_with(tuner, task, steps, seed=seed, batch=batch, marks=marks)
+
+
+def tune_with(
+    tuner: SharedRandomnessTuner, task: Task, steps: int, *, seed: int, batch: int = 32, marks: int = 8
+) -> Curve:
+    """Let a tuner make the steps of all machines; measured `marks` times on the way."""
     random = np.random.default_rng([seed, 2])
     curve = _begun(task)
     for step in range(steps):
         payloads = {}
         for machine, data in enumerate(task.silos):
             tuner.machine = machine
-            draws = random.integers(0, len(data), (settings.samples_per_step, batch))
-            payloads[machine] = tuner.local_step(data if privacy is not None else [data[rows] for rows in draws])
+            draws = random.integers(0, len(data), (tuner.settings.samples_per_step, batch))
+            private = tuner.privacy is not None  # then batches are drawn by secret coins
+            payloads[machine] = tuner.local_step(data if private else [data[rows] for rows in draws])
         tuner.apply(step, payloads)
         if (step + 1) % max(1, steps // marks) == 0 or step + 1 == steps:
             _mark(curve, task.measure(tuner.model), tuner.log_.scalar_bytes)

@@ -14,6 +14,7 @@ from sfumato.errors import InvalidData, MissingExtra
 from sfumato.federation import InProcess
 from sfumato.federation.shared_randomness import (
     LabelWordLoss,
+    LastLayers,
     Settings,
     SharedRandomnessProtocol,
     SharedRandomnessTuner,
@@ -80,6 +81,54 @@ def test_adapters_are_parameters_that_a_name_matches(folder):
     tuner = SharedRandomnessTuner(model, LOSS, settings=settings)
     assert tuner.trainable.size == 4 * 2 * 16
     assert len(tuner.trainable.names) == 4
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory):
+    """A tiny model of the class that SmolLM2's weights load as, saved as such a model is."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=len(VOCABULARY), hidden_size=16, intermediate_size=32, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=32, tie_word_embeddings=True,
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("llama")
+    transformers.LlamaForCausalLM(config).save_pretrained(path)
+    return path
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_last_layers_give_what_the_whole_model_gives(llama, count):
+    model, (tokens, _) = causal_lm(llama), reviews(0)[:]
+    with torch.no_grad():
+        whole = LOSS.logits(model, tokens)
+        last = LastLayers(model, count).eval()
+        assert torch.equal(LOSS.logits(last, last.features(tokens, batch=7)), whole)
+        assert torch.equal(LOSS.logits(model, tokens), whole)  # the model is as it was
+
+
+def test_machines_tune_the_last_layers_alike_and_nothing_below(llama):
+    settings = Settings(SEED, lr=2e-2, samples_per_step=6, trainable="layers", seed_pool=64)
+    one, below = LastLayers(causal_lm(llama), 1).eval(), causal_lm(llama)
+    silos = [TensorDataset(one.features(x), y) for x, y in (reviews(0)[:], reviews(1)[:])]
+    run = InProcess().run(SharedRandomnessProtocol(one, LOSS, settings=settings, steps=8), silos).result
+    model = causal_lm(llama)
+    joiner = SharedRandomnessTuner(LastLayers(model, 1).eval(), LOSS, settings=settings)
+    assert joiner.trainable.size == sum(p.numel() for p in below.model.layers[2].parameters())
+    before = LOSS(joiner.model, silos[0][:]).mean().item()
+    joiner.replay(run.log.records)
+    assert joiner.weights_hash() == run.weights_hash
+    assert LOSS(joiner.model, silos[0][:]).mean().item() < before
+    for name, parameter in model.named_parameters():
+        same = torch.equal(parameter, dict(below.named_parameters())[name])
+        assert same == (not name.startswith("model.layers.2."))
+
+
+def test_last_layers_of_what_has_none_are_refused(folder, llama):
+    with pytest.raises(InvalidData, match=r"model\.model\.layers"):
+        LastLayers(causal_lm(folder), 1)  # OPT adds positions below its first layer
+    with pytest.raises(InvalidData, match="from 1 to 2, got 3"):
+        LastLayers(causal_lm(llama), 3)
 
 
 def test_a_label_word_loss_needs_two_words():

@@ -5,7 +5,7 @@ import pytest
 from sfumato.errors import InvalidData, ProtocolError
 from sfumato.federation.shared_randomness import Header, Log, Record, read_records
 
-HEADER = Header("a", "b", "g", "f", "5f" * 32, "log8", 4, 1e-3, 0.1, "sqrt")
+HEADER = Header("a", "b", "g", "f", "5f" * 32, "log8", 4, 1e-3, 0.1, "sqrt", None)
 RECORDS = [Record(0, {0: b"abcd", 3: b"efgh"}), Record(1, {}), Record(2, {1: b"ijkl"})]
 
 

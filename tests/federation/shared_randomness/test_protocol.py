@@ -162,9 +162,9 @@ def test_weights_that_differ_are_noticed_and_rebuilt():
             run = Envelope.from_bytes(requests[2], limit=1 << 20).run
             with stores[2].transaction():
                 last = stores[2].last(run, 2)
-                weights = last.memory["weights"].copy()
+                weights = last.memory["state"].copy()
                 weights[0] += 1e-7
-                stores[2].keep(run, 2, replace(last, memory=Message({**last.memory, "weights": weights})))
+                stores[2].keep(run, 2, replace(last, memory=Message({**last.memory, "state": weights})))
         return original(requests, timeout)
 
     outcome = run_rounds(made, type("E", (), {"parties": exchange.parties, "__call__": staticmethod(spoil)})(), Terms())
@@ -238,6 +238,21 @@ def client(**change):
 def test_a_hostile_request_is_refused(change, reason):
     with pytest.raises(ProtocolError, match=reason):
         client(**change)()
+
+
+@pytest.mark.parametrize("forged", ["a bit", "all"])
+def test_a_relay_that_changes_a_silos_bytes_is_found_out_by_it(forged):
+    made = protocol()
+    reply, memory = made.client_step(Message(made.requests(Message(made.start()), (1,))[1]), Message({}), DATA[1])
+    own = reply["scalars"]
+    other = bytes([own[0] ^ 1]) + own[1:] if forged == "a bit" else made.settings.codec.encode([1.0] * 5)
+    for payloads, wrong in (({1: own}, False), ({0: other}, False), ({0: own, 1: other}, True)):
+        request = Message({"machine": 1, "step": 1, "first": 0, "records": Record(0, payloads).to_bytes()})
+        if wrong:
+            with pytest.raises(ProtocolError, match="step 0 has other bytes than this silo, 1, sent"):
+                made.client_step(request, Message(memory), DATA[1])
+        else:  # its own, or none: then it was late
+            made.client_step(request, Message(memory), DATA[1])
 
 
 def test_a_silo_is_asked_about_each_step_once():

@@ -6,6 +6,7 @@ the loss on the label word, among label words only.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ def causal_lm(name_or_folder: str | Path, **options: Any) -> torch.nn.Module:
     name_or_folder : str or Path
         A Hub id, or a folder that ``save_pretrained`` wrote.
     **options
-        Handed on: ``gguf_file="model.gguf"``, ``local_files_only=True``.
+        Handed on: ``local_files_only=True``; ``gguf_file="model.gguf"``, for which transformers wants gguf and
+        accelerate.
 
     Raises
     ------
@@ -42,11 +44,57 @@ def causal_lm(name_or_folder: str | Path, **options: Any) -> torch.nn.Module:
     return model.eval()
 
 
+class LastLayers(torch.nn.Module):
+    """The last layers of a causal language model, for inputs that the layers below have been through.
+
+    Layers below those that are tuned give the same for the same text in every step, so they run once a text and not
+    twice a scalar. For models of Llama's kind: ``model.model.layers`` in a row, positions within each layer.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        A causal language model of transformers, in evaluation mode. It loses its last layers to this one; the rest of
+        it, and the word embedding and output layer, are shared and frozen: ``trainable="layers"`` tunes all layers.
+    count : int
+        Layers that are kept here.
+
+    Raises
+    ------
+    InvalidData
+        If the model has no such layers, or not more than `count`.
+    """
+
+    def __init__(self, model: Any, count: int) -> None:
+        super().__init__()
+        layers = getattr(getattr(model, "model", None), "layers", None)
+        if not isinstance(layers, torch.nn.ModuleList):
+            raise InvalidData("model must have its layers in model.model.layers, as Llama has")
+        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count < len(layers):
+            raise InvalidData(f"count must be a whole number from 1 to {len(layers) - 1}, got {count!r}")
+        self.top = copy.copy(model)
+        self.top._modules = {**model._modules, "model": copy.copy(model.model)}
+        self.top.model._modules = {**model.model._modules, "layers": layers[-count:]}
+        # A list: a submodule of its own would enter the hash of the base weights. It ends where the top begins.
+        lower = copy.copy(model.model)
+        lower._modules = {**model.model._modules, "layers": layers[:-count], "norm": torch.nn.Identity()}
+        self._lower = [lower]
+
+    def features(self, tokens: torch.Tensor, *, batch: int = 32) -> torch.Tensor:
+        """Return this model's inputs, shape (n, length, width), for prompts of shape (n, length)."""
+        with torch.no_grad():
+            parts = [self._lower[0](each, use_cache=False).last_hidden_state for each in torch.split(tokens, batch)]
+        return torch.cat(parts)
+
+    def forward(self, features: torch.Tensor) -> Any:
+        """Return the model's output: ``logits`` of the last place alone."""
+        return self.top(inputs_embeds=features, use_cache=False, logits_to_keep=1)
+
+
 class LabelWordLoss:
     """Cross-entropy of the label word that follows a prompt, among the label words only; one loss an example.
 
     A batch is (tokens, labels): tokens of shape (batch, length), prompts of equal length or padded on the left; labels
-    0 .. k-1 of shape (batch,).
+    0 .. k-1 of shape (batch,). For `LastLayers` it is (features, labels).
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ from sfumato.errors import InvalidData, ProtocolError
 _HEAD = struct.Struct("<QI")  # step, machines
 _ENTRY = struct.Struct("<QI")  # machine, bytes
 _LENGTH = struct.Struct("<I")
-_MAGIC = b"sfumato zo log 1\n"
+_MAGIC = b"sfumato zo log 2\n"
 _CHECK = 16
 _MOST_MACHINES = 1 << 20
 _MOST_BYTES = 1 << 26
@@ -98,6 +98,7 @@ class Header:
     samples_per_step : int
     eps, lr : float
     average : str
+    seed_pool : int or None
     """
 
     base_hash: str
@@ -110,6 +111,7 @@ class Header:
     eps: float
     lr: float
     average: str
+    seed_pool: int | None
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object."""

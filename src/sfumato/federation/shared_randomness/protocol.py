@@ -56,12 +56,16 @@ class SharedRandomnessProtocol:
 
     A request carries the records that a silo has not seen: those of the last step if it answered then, the whole log if
     not, since it may have lost its memory. From the whole log it rebuilds its weights. So silos may leave and
-    join at any step (`Terms(min_parties=...)`), and all that are there hold the same weights. A reply carries the
-    silo's scalars, S bytes, and every `hash_every` steps the hash of its weights.
+    join at any step (`Terms(min_parties=...)`), and all that are there hold the same weights. A silo checks that the
+    record of its last step has the bytes that it sent. For the rest the server is trusted: it says who took part, and
+    could tell silos different things. Weights follow from the log, so silos that compare `weights_hash` by another
+    channel find that out. Bytes are not signed: a signature takes 64, and S scalars take S.
 
-    A silo keeps its weights in its store: four bytes a trainable parameter. Tune adapters or a few layers of a large
-    model. A silo's data are a torch ``TensorDataset``, or whatever has a length and gives the batch of the examples at
-    an array of places.
+    A reply carries the silo's scalars, S bytes, and every `hash_every` steps the hash of its weights.
+
+    A silo keeps its weights in its store: four bytes a trainable parameter, or with `Settings.seed_pool` eight bytes a
+    seed. Tune adapters or a few layers of a large model. A silo's data are a torch ``TensorDataset``, or whatever has a
+    length and gives the batch of the examples at an array of places.
 
     Parameters
     ----------
@@ -217,17 +221,20 @@ class SharedRandomnessProtocol:
         records = list(read_records(request.blob("records")))
         if [record.step for record in records] != list(range(first, step)):
             raise ProtocolError(f"the records must be those of steps {first} .. {step - 1}")
+        _check_own(records, machine, memory)
         with self._lock:
             tuner = self._tuner
             tuner.machine = machine
             try:
                 self._catch_up(first, records, memory)
                 reply: dict[str, Any] = {}
+                kept: dict[str, Any] = {"answered": step, "next": step, "state": tuner.state}
                 if self._compares(step):
                     reply["weights_hash"] = tuner.weights_hash()
                 if step < self.steps:
                     reply["scalars"] = tuner.local_step(data if self.privacy is not None else self._batches(data))
-                return reply, {"answered": step, "next": step, "weights": tuner.weights}
+                    kept["sent"] = reply["scalars"]
+                return reply, kept
             finally:
                 tuner.replay([])
 
@@ -237,8 +244,8 @@ class SharedRandomnessProtocol:
             return
         if memory.get("next") != first:
             raise ProtocolError(f"this silo has no weights before step {first}: it needs the whole log")
-        size = self._tuner.trainable.size
-        self._tuner.resume(first, memory.array("weights", dtype=np.float32, shape=(size,)))
+        now = self._tuner.state
+        self._tuner.resume(first, memory.array("state", dtype=now.dtype, shape=now.shape))
         for record in records:
             self._tuner.apply(record.step, record.payloads)
 
@@ -253,6 +260,14 @@ class SharedRandomnessProtocol:
 
     def _compares(self, step: int) -> bool:
         return step == self.steps or (step > 0 and step % self.hash_every == 0)
+
+
+def _check_own(records: list[Record], machine: int, memory: Message) -> None:
+    """A relay that changes a silo's bytes, or takes another's number for it, is found out by that silo."""
+    for record in records:
+        told = record.payloads.get(machine)
+        if record.step == memory.get("answered") and told is not None and told != memory.get("sent"):
+            raise ProtocolError(f"the record of step {record.step} has other bytes than this silo, {machine}, sent")
 
 
 def _step(state: Message) -> int:

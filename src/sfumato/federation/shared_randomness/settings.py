@@ -38,6 +38,10 @@ class Settings:
         Whether an update's N scalars are divided by √N, as in the published code, or by N.
     trainable : str
         "all", or a regular expression of parameter names: ``"lora_"`` for adapters.
+    seed_pool : int, optional
+        K: scalars go along K directions, again and again, and not each along its own. Then weights cost K directions
+        however long the log is, and a machine keeps K numbers instead of weights; but each step costs K directions,
+        too, and weights stay in a space of K dimensions. FedKSeed takes 1,024 to 4,096.
 
     Raises
     ------
@@ -52,6 +56,7 @@ class Settings:
     codec: Codec = LOG8
     average: Average = "sqrt"
     trainable: str = "all"
+    seed_pool: int | None = None
 
     def __post_init__(self) -> None:
         check_seed(self.run_seed)
@@ -59,9 +64,12 @@ class Settings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
                 raise InvalidData(f"{name} must be a finite number above 0, got {value!r}")
-        samples = self.samples_per_step
-        if isinstance(samples, bool) or not isinstance(samples, int) or not 1 <= samples <= 1 << 20:
-            raise InvalidData("samples_per_step must be a whole number from 1 to 1048576")
+        for name in ("samples_per_step", "seed_pool"):
+            count = getattr(self, name)
+            if name == "seed_pool" and count is None:
+                continue
+            if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= 1 << 20:
+                raise InvalidData(f"{name} must be a whole number from 1 to 1048576, got {count!r}")
         if not isinstance(self.codec, Codec):
             raise InvalidData(f"codec must be a Codec, got {type(self.codec).__name__}")
         if self.average not in get_args(Average):

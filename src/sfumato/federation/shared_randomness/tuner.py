@@ -14,10 +14,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sfumato.errors import InvalidData, ProtocolError
 from sfumato.federation.shared_randomness.codecs import Floats
 from sfumato.federation.shared_randomness.log import Header, Log, Record
+from sfumato.federation.shared_randomness.movement import Move, Pool, Walk
 from sfumato.federation.shared_randomness.parameters import Trainable, Vector, base_hash, weights_hash
 from sfumato.federation.shared_randomness.private import DPZO
 from sfumato.federation.shared_randomness.randomness import GENERATOR, Directions, fingerprint
@@ -101,13 +103,12 @@ class SharedRandomnessTuner:
         self.trainable = Trainable(model, settings.trainable)
         self.header = _header(settings, model, self.trainable)
         self.skipped_ = self.saturated_ = 0
-        self._directions = Directions(settings.run_seed, threads)
         self._random = np.random.default_rng(random_state)
-        self._base = self.trainable.read()
+        self._moved = _movement(settings, self.trainable.read(), threads)
         self.log_ = Log(self.header, log)
-        self._weights = self._replayed(self.log_.records)
+        self._moved.add(self._moves(self.log_.records))
         self._steps_taken = sum(machine in record.payloads for record in self.log_.records)
-        self.trainable.write(self._weights)
+        self.trainable.write(self._moved.weights)
 
     @property
     def claim_(self) -> Claim:
@@ -122,11 +123,16 @@ class SharedRandomnessTuner:
     @property
     def weights(self) -> Vector:
         """A copy of the trainable weights, float32, in the order of their names."""
-        return self._weights.copy()
+        return self._moved.weights.copy()
+
+    @property
+    def state(self) -> NDArray[Any]:
+        """A copy of what weights follow from: they themselves, or with a pool of seeds the sum of each, float64."""
+        return self._moved.state.copy()
 
     def weights_hash(self) -> str:
         """SHA-256 of all trainable weights."""
-        return weights_hash(self._weights)
+        return weights_hash(self._moved.weights)
 
     def scalars(self, batches: Iterable[Any], *, step: int | None = None) -> Floats:
         """Return the slopes along this machine's directions at the present weights, one a batch, not encoded.
@@ -180,10 +186,10 @@ class SharedRandomnessTuner:
             If the step is not the next, or a payload is not S scalars; it names the machine. Nothing changed then.
         """
         record = Record(step, dict(payloads))
-        self._decoded(record)
+        moves = self._moves([record])
         self.log_.append(record)
-        self._update(self._weights, record)
-        self.trainable.write(self._weights)
+        self._moved.add(moves)
+        self.trainable.write(self._moved.weights)
 
     def replay(self, records: Iterable[Record]) -> None:
         """Go back to the base weights and apply a log from its first record: no loss is computed.
@@ -202,35 +208,36 @@ class SharedRandomnessTuner:
         fresh = Log(self.header)
         for record in records:
             fresh.append(record)
-        self._weights = self._replayed(fresh.records)
+        moves = self._moves(fresh.records)
+        self._moved.restore()
+        self._moved.add(moves)
         self.log_ = fresh
-        self.trainable.write(self._weights)
+        self.trainable.write(self._moved.weights)
 
-    def resume(self, step: int, weights: Vector) -> None:
-        """Go on before a step from weights that were kept, instead of replaying.
+    def resume(self, step: int, state: NDArray[Any]) -> None:
+        """Go on before a step from a `state` that was kept, instead of replaying.
 
         Raises
         ------
         InvalidData
-            If they have another shape or dtype.
+            If it has another shape or dtype.
         """
-        if weights.shape != self._weights.shape or weights.dtype != np.float32:
-            raise InvalidData(f"weights must be float32 of shape {self._weights.shape}")
-        self._weights = weights.copy()
+        self._moved.restore(state)
         self.log_ = Log(self.header, first_step=step)
-        self.trainable.write(self._weights)
+        self.trainable.write(self._moved.weights)
 
     def _slopes(self, step: int, sample: int, batch: Any) -> Floats:
         """(L(w + eps z) - L(w - eps z)) / 2 eps, of each example or of the batch; weights are as before after it."""
-        move = self._directions.draw(step, self.machine, sample, self.trainable.size)
+        weights = self._moved.weights
+        move = self._moved.direction((step, self.machine, sample))
         move *= np.float32(self.settings.eps)
         try:
-            self.trainable.write(self._weights + move)
+            self.trainable.write(weights + move)
             above = self._losses(batch)
-            self.trainable.write(self._weights - move)
+            self.trainable.write(weights - move)
             below = self._losses(batch)
         finally:
-            self.trainable.write(self._weights)
+            self.trainable.write(weights)
         if above.shape != below.shape:
             raise InvalidData("loss_fn must return losses of the same shape for the same batch")
         with np.errstate(invalid="ignore"):
@@ -281,25 +288,23 @@ class SharedRandomnessTuner:
                 raise ProtocolError(f"machine {machine}, step {record.step}: {error}") from None
         return found
 
-    def _replayed(self, records: Iterable[Record]) -> Vector:
-        weights = self._base.copy()
+    def _moves(self, records: Iterable[Record]) -> list[Move]:
+        """lr/norm(N) · g of each scalar, machines of a step in increasing order; N counts those not skipped."""
+        found = []
         for record in records:
-            self._update(weights, record)
-        return weights
+            scalars = self._decoded(record)
+            n = sum(int(np.isfinite(values).sum()) for values in scalars.values())
+            norm = math.sqrt(n) if self.settings.average == "sqrt" else n
+            for machine, values in scalars.items():
+                for j in np.flatnonzero(np.isfinite(values) & (values != 0)):
+                    address = (record.step, machine, int(j))
+                    found.append((address, self.settings.lr * float(values[j]) / norm))
+        return found
 
-    def _update(self, weights: Vector, record: Record) -> None:
-        """w <- w - lr/norm(N) · g z for each scalar, machines in increasing order; N counts those not skipped.
 
-        NumPy multiplies, rounds, subtracts, rounds: torch may fuse the two, and then machines would differ.
-        """
-        scalars = self._decoded(record)
-        n = sum(int(np.isfinite(values).sum()) for values in scalars.values())
-        norm = math.sqrt(n) if self.settings.average == "sqrt" else n
-        for machine, values in scalars.items():
-            for sample in np.flatnonzero(np.isfinite(values) & (values != 0)):
-                z = self._directions.draw(record.step, machine, int(sample), self.trainable.size)
-                z *= np.float32(self.settings.lr * float(values[sample]) / norm)
-                weights -= z
+def _movement(settings: Settings, base: Vector, threads: int) -> Walk | Pool:
+    directions = Directions(settings.run_seed, threads)
+    return Walk(base, directions) if settings.seed_pool is None else Pool(base, directions, settings.seed_pool)
 
 
 def _header(settings: Settings, model: torch.nn.Module, trainable: Trainable) -> Header:
@@ -315,4 +320,5 @@ def _header(settings: Settings, model: torch.nn.Module, trainable: Trainable) ->
         eps=float(settings.eps),
         lr=float(settings.lr),
         average=settings.average,
+        seed_pool=settings.seed_pool,
     )
