@@ -18,7 +18,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from sfumato.federation.hypernetwork import HyperNetwork, make_extractor  # noqa: E402
-from sfumato.federation.hypernetwork.hyper_work import record_gradients  # noqa: E402
+from sfumato.federation.hypernetwork.local_steps import record_gradients  # noqa: E402
 from sfumato.federation.hypernetwork.models import loss_of  # noqa: E402
 from sfumato.federation.hypernetwork.private import clipped_sum  # noqa: E402
 

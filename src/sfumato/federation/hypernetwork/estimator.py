@@ -18,7 +18,8 @@ from sklearn.base import BaseEstimator
 from torch import nn
 
 from sfumato.errors import InvalidData
-from sfumato.federation.hypernetwork.hyper_work import HyperWork, sgd
+from sfumato.federation.hypernetwork.hyper_work import HyperWork
+from sfumato.federation.hypernetwork.local_steps import sgd
 from sfumato.federation.hypernetwork.models import (
     accuracy,
     checked_extractor,
