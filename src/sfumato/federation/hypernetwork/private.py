@@ -1,7 +1,7 @@
 """What the sound variants promise, and their noise: on a silo's whole upload, or on each step's sum of gradients.
 
-For `HyperFL(claim=..., unit=...)` and `FederatedAveraging(claim=..., unit=...)`. Neighbours replace one unit by another;
-the noise is discrete Gaussian (Canonne, Kamath and Steinke 2020), drawn by each silo itself before anything leaves it.
+For `HyperFL` and `FederatedAveraging` with a `claim`. Neighbours replace one unit by another; the noise is discrete
+Gaussian (Canonne, Kamath and Steinke 2020), drawn by each silo itself before anything leaves it.
 
 Unit "silo"
 -----------
