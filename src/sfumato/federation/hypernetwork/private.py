@@ -25,9 +25,9 @@ as one release with sensitivity 2C, (2C)²/2σ²-zCDP (parallel composition; ada
 is bounded for every past), and T rounds of E epochs are T·E times that. Everything is covered: uploads, v, psi.
 
 If psi moved without noise, as where only the upload is noised, the neighbours' psi would differ after one step, and
-with it the gradients of *all* records: a later sum could move by 2C for each record of its batch. So private heads that
-are trained without noise (Bietti et al. 2022, Shen et al. 2023, as HyperFL's code has them) protect no record; where
-the noise is, is all that is particular to it. The tests hold the twins to that.
+with it the gradients of *all* records: a later sum could move by 2C for each record of its batch. So a claim for
+records does not hold of private heads trained without noise, as HyperFL's code has its private baselines. The tests
+hold both kinds of twin to that: HyperFL's, and theirs.
 
 Federated averaging
 -------------------
