@@ -295,8 +295,8 @@ STUDY = Study(
 classifier stay in the silo. The paper shows that inversion attacks fail against its uploads, and claims no differential
 privacy. They do not fail against one who uses the architecture: study 45 of gradient inversion.
 
-- Twenty silos as in the paper, of 150 MNIST images instead of 600 of EMNIST, 12 rounds instead of 200, and hidden_dim 8:
-  uploads of the paper's own are 129 times the extractor's. The paper's figures are from summaries of its tables.
+- Twenty silos as in the paper, of 150 MNIST images instead of 600 of EMNIST, 12 rounds instead of 200, hidden_dim 8
+  instead of 128: uploads would be 129 times the extractor's. The paper's figures are from summaries of its tables.
 - All methods see the same images and seeds, and are judged by the personal model after its last local training.
   Learning rates, 0.1 and for HyperFL 0.05, were chosen on images held out of the training images; the images tested on
   were set apart before that, and looked at in this run only. The page lists what was tried.
