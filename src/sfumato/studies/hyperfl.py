@@ -252,13 +252,19 @@ def _cost_rows(runs: Mapping[str, list[Trained]], scale: Scale) -> Iterator[Row]
         model.hidden_dim < ratio < model.hidden_dim + 2,
     )
     seconds = {name: min(run.seconds for run in each) for name, each in runs.items()}
-    timed = (OURS, HEADS, *(f"{name}, {unit}" for unit in ("silo", "record") for name in PRIVATE[:2]))
-    of_fedavg = {name: seconds[name] / seconds[AVERAGED] for name in timed}
+    of_fedavg = {name: seconds[name] / seconds[AVERAGED] for name in (OURS, HEADS)}
     yield Row(
         "CPU-seconds a round of all silos: FedAvg, and times FedAvg's",
-        "EMNIST: FedAvg 23, HyperFL 37 (1.6 times), DP-FedAvg 194 (8.4), CENTAUR 210 (9.1)",
+        "EMNIST: FedAvg 23, HyperFL 37 (1.6 times)",
         f"{seconds[AVERAGED]:.2f}; " + ", ".join(f"{name} {value:.1f}" for name, value in of_fedavg.items()),
         None if scale == "smoke" else of_fedavg[OURS] <= 3,
+    )
+    an_epoch = {name: seconds[f"{name}, record"] / (seconds[AVERAGED] / 5) for name in PRIVATE}
+    yield Row(
+        "CPU-seconds a local epoch with a claim for each record, times FedAvg's",
+        "EMNIST: DP-FedAvg 8.4, CENTAUR 9.1; at most 3 (our target)",
+        ", ".join(f"{name} {value:.1f}" for name, value in an_epoch.items()),
+        None if scale == "smoke" else an_epoch["DP-FedAvg"] <= 3,
     )
 
 
@@ -298,8 +304,9 @@ privacy. They do not fail against one who uses the architecture: study 45 of gra
 - Twenty silos as in the paper, of 150 MNIST images instead of 600 of EMNIST, 12 rounds instead of 200, hidden_dim 8
   instead of 128: uploads would be 129 times the extractor's. The paper's figures are from summaries of its tables.
 - All methods see the same images and seeds, and are judged by the personal model after its last local training.
-  Learning rates, 0.1 and for HyperFL 0.05, were chosen on images held out of the training images; the images tested on
-  were set apart before that, and looked at in this run only. The page lists what was tried.
+  Learning rates, 0.1 and for HyperFL 0.05, were chosen on images held out of the training images (not that of silos
+  alone, nor those under a claim, which are the same); the images tested on were set apart before, and looked at in this
+  run only. The page lists what was tried.
 - HyperFL can at best share an extractor as private heads do, and these are behind FedAvg here at each rate that was
   tried: silos agree on what a 4 looks like, and a shared classifier learns the classes that a silo has few images of.
 - Its own losses come on top. A step moves the hidden vector z so far that its units die in the first round; then the
@@ -310,6 +317,6 @@ privacy. They do not fail against one who uses the architecture: study 45 of gra
   train the classifier without noise, against which the promise does not hold (the tests have that twin); ours do not.
 - Under unit "silo" the classifier is trained without noise and stays in the silo, so that accuracy may be that of a
   linear classifier on features which noise has made random. With a claim there are fewer rounds, of one epoch, so the
-  rows do not separate noise from rounds.""",
+  rows do not separate noise from rounds; at this scale nothing useful comes of a claim for a silo.""",
     run,
 )
