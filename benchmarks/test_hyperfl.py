@@ -3,9 +3,9 @@
 `pytest benchmarks/test_hyperfl.py -s`. The paper's MNIST extractor, batches of 50, medians of steps in turn, one
 thread. The peer of the plain step is the official form written out (load the generated weights, go backward, and
 through the hypernetwork by a second pass); that of the per-record gradients is Opacus' GradSampleModule with its
-clipping in single precision, and a loop over records without clipping. Measured on two cores, load 0.9: a step 13.3 ms
-(official form 0.95 of it) at hidden_dim 8, 14.1 ms (1.02) at 32, which is 1.30 and 1.35 steps of FedAvg; clipped record
-gradients 48.4 ms, of which Opacus takes 0.91 and the loop 0.96.
+clipping in single precision, and a loop over records without clipping. CPU time, measured on two busy cores (load 9): a
+step 18.5 ms (official form 1.02 of it) at hidden_dim 8, 23.6 ms (1.00) at 32, which is 1.29 and 1.34 steps of FedAvg;
+clipped record gradients 62.5 ms, of which Opacus takes 0.95 and the loop 1.57.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from sfumato.federation.hypernetwork import HyperNetwork, make_extractor  # noqa: E402
-from sfumato.federation.hypernetwork.hyper_work import record_gradients  # noqa: E402
+from sfumato.federation.hypernetwork.local_steps import record_gradients  # noqa: E402
 from sfumato.federation.hypernetwork.models import loss_of  # noqa: E402
 from sfumato.federation.hypernetwork.private import clipped_sum  # noqa: E402
 
@@ -34,13 +34,13 @@ def one_thread():
 
 
 def in_turn(works):
-    """Median seconds of each, one step of each after the other."""
+    """Median CPU-seconds of each, one step of each after the other: the machine may be busy."""
     taken = {name: [] for name in works}
     for _ in range(STEPS):
         for name, work in works.items():
-            start = time.perf_counter()
+            start = time.process_time()
             work()
-            taken[name].append(time.perf_counter() - start)
+            taken[name].append(time.process_time() - start)
     return {name: statistics.median(each[1:]) for name, each in taken.items()}
 
 

@@ -25,6 +25,7 @@ Silo = tuple[NDArray[np.float32], NDArray[np.int64]]
 GROUPS = ((0, 1, 2), (2, 3, 4), (4, 5, 6), (6, 7, 8), (8, 9, 0))
 EPSILON, DELTA = 8.0, 1e-5
 OURS, AVERAGED, HEADS, ALONE = "HyperFL", "FedAvg", "private heads", "alone"
+PRIVATE = ("HyperFL", "DP-FedAvg", "private heads")
 
 _LIMIT = 256 << 20
 
@@ -39,40 +40,55 @@ class _Size:
     private_rounds: int
     hidden: int
     batch: int
+    rate: float  # of SGD
+    hyper_rate: float
     seeds: int
 
 
 _SCALES: dict[Scale, _Size] = {
-    "smoke": _Size("digits", 5, 60, 40, 2, 1, 8, 20, 1),
-    "small": _Size("mnist", 10, 200, 50, 8, 2, 8, 50, 1),
-    "full": _Size("mnist", 10, 300, 75, 30, 10, 128, 50, 3),
+    "smoke": _Size("digits", 5, 60, 30, 2, 1, 8, 20, 0.1, 0.05, 1),
+    "small": _Size("mnist", 20, 150, 35, 12, 2, 8, 50, 0.1, 0.05, 1),
+    "full": _Size("mnist", 20, 150, 35, 30, 5, 64, 50, 0.1, 0.05, 3),
 }
 
 
-def split(labels: NDArray[np.int64], silos: int, rows: int, tests: int, seed: int) -> list[tuple[Any, Any]]:
+def set_apart(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return row numbers to train on and to test on: a fifth of each class, the same for all seeds.
+
+    Whatever was chosen for this study was chosen on images that silos train on; those apart were looked at once.
+    """
+    random = np.random.default_rng(45)
+    each = [random.permutation(np.flatnonzero(labels == c)) for c in range(10)]
+    test = np.concatenate([rows[: len(rows) // 5] for rows in each])
+    return np.setdiff1d(np.arange(len(labels)), test), test
+
+
+def deal(
+    labels: NDArray[np.int64], pool: NDArray[np.int64], silos: int, rows: int, seed: int
+) -> list[NDArray[np.int64]]:
     """Deal rows out as the official code does: a fifth of a silo from all classes, the rest from three.
 
     Returns
     -------
-    list of (ndarray, ndarray)
-        Row numbers to train on and to test on, of each silo; no row is in two places.
+    list of ndarray
+        Row numbers of each silo; no row is in two.
 
     Raises
     ------
     ValueError
-        If the labels do not suffice.
+        If the pool does not suffice.
     """
     random = np.random.default_rng([seed, 45])
-    left = {c: list(random.permutation(np.flatnonzero(labels == c))) for c in range(10)}
+    left = {c: list(random.permutation(pool[labels[pool] == c])) for c in range(10)}
 
-    def take(size: int, group: tuple[int, ...]) -> NDArray[np.int64]:
-        of_all = round(0.2 * size)
-        wanted = [*np.resize(random.permutation(10), of_all), *np.resize(group, size - of_all)]
+    def take(group: tuple[int, ...]) -> NDArray[np.int64]:
+        of_all = round(0.2 * rows)
+        wanted = [*np.resize(random.permutation(10), of_all), *np.resize(group, rows - of_all)]
         if any(len(left[c]) < wanted.count(c) for c in range(10)):
             raise ValueError("there are too few images of a class for so many silos")
         return np.array([left[c].pop() for c in wanted], np.int64)
 
-    return [(take(rows, group), take(tests, group)) for group in (GROUPS[k % 5] for k in range(silos))]
+    return [take(GROUPS[k % 5]) for k in range(silos)]
 
 
 def silos(scale: Scale, seed: int) -> tuple[list[Silo], list[Silo]]:
@@ -86,16 +102,23 @@ def silos(scale: Scale, seed: int) -> tuple[list[Silo], list[Silo]]:
     else:
         flat, labels = mnist5k()
         images = ((flat.reshape(-1, 1, 28, 28) - 0.1307) / 0.3081).astype(np.float32)
-    places = split(labels, size.silos, size.rows, size.tests, seed)
-    train, test = ([(images[rows], labels[rows]) for rows in each] for each in zip(*places, strict=True))
+    places = (
+        deal(labels, pool, size.silos, rows, seed)
+        for pool, rows in zip(set_apart(labels), (size.rows, size.tests), strict=True)
+    )
+    train, test = ([(images[rows], labels[rows]) for rows in each] for each in places)
     return train, test
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One method's run: accuracy of each silo's model on its test images, bytes and seconds of a round."""
+    """One method's run: accuracy of each silo's model on its test images, bytes and seconds of a round.
+
+    `common` is that of what is shared, as it comes from the last averaging, where that is a whole classifier.
+    """
 
     accuracies: NDArray[np.float64]
+    common: NDArray[np.float64] | None
     bytes_up: float
     seconds: float
     model: Any
@@ -112,29 +135,49 @@ def methods(scale: Scale, seed: int) -> dict[str, Any]:
 
     size = _SCALES[scale]
     extractor = {"digits": "cnn-digits", "mnist": "cnn-mnist"}[size.data]
-    common: dict[str, Any] = {"rounds": size.rounds, "batch_size": size.batch, "random_state": seed}
-    hyper: dict[str, Any] = {**common, "hidden_dim": size.hidden, "embedding_seed": seed}
-    private = {**hyper, "rounds": size.private_rounds, "claim": ApproxDP(EPSILON, DELTA)}
-    return {
+    common: dict[str, Any] = {"batch_size": size.batch, "random_state": seed}
+    plain = {**common, "rounds": size.rounds, "learning_rate": size.rate}
+    own: dict[str, Any] = {"hidden_dim": size.hidden, "embedding_seed": seed}
+    hyper = {**plain, **own, "learning_rate": size.hyper_rate}
+    found = {
         OURS: HyperFL(extractor, **hyper),
         "HyperFL, torch's init": HyperFL(extractor, init="official", **hyper),
-        AVERAGED: FederatedAveraging(extractor, **common),
-        HEADS: FederatedAveraging(extractor, share="extractor", **common),
-        ALONE: FederatedAveraging(extractor, share="nothing", **common),
-        "HyperFL, silo": HyperFL(extractor, **private, unit="silo"),
-        "HyperFL, record": HyperFL(extractor, **private, unit="record"),
+        AVERAGED: FederatedAveraging(extractor, **plain),
+        HEADS: FederatedAveraging(extractor, share="extractor", **plain),
+        ALONE: FederatedAveraging(extractor, share="nothing", **plain),
     }
+    for unit in ("silo", "record"):
+        claim = {"claim": ApproxDP(EPSILON, DELTA), "unit": unit}
+        private: dict[str, Any] = {"rounds": size.private_rounds, "local_epochs": 1, **claim}
+        found[f"HyperFL, {unit}"] = HyperFL(extractor, **{**hyper, **private})
+        found[f"DP-FedAvg, {unit}"] = FederatedAveraging(extractor, **{**plain, **private})
+        found[f"private heads, {unit}"] = FederatedAveraging(extractor, share="extractor", **{**plain, **private})
+    return found
 
 
 def trained(estimator: Any, train: list[Silo], test: list[Silo]) -> Trained:
     """Fit on the silos, and look at each silo's model."""
     from sfumato.federation.hypernetwork import accuracy
 
-    began = time.perf_counter()
+    began = time.process_time()
     estimator.fit(train, runtime=InProcess(Terms(limit=_LIMIT)))
-    seconds = (time.perf_counter() - began) / estimator.rounds
-    each = [accuracy(model, *data) for model, data in zip(estimator.models_, test, strict=True)]
-    return Trained(np.array(each), estimator.bytes_up_ / estimator.rounds, seconds, estimator)
+    seconds = (time.process_time() - began) / estimator.rounds
+    each = np.array([accuracy(model, *data) for model, data in zip(estimator.models_, test, strict=True)])
+    averaged = _averaged(estimator)
+    common = None if averaged is None else np.array([accuracy(averaged, *data) for data in test])
+    return Trained(each, common, estimator.bytes_up_ / estimator.rounds, seconds, estimator)
+
+
+def _averaged(estimator: Any) -> Any:
+    from sfumato.federation.hypernetwork.models import checked_extractor, personal_model
+
+    if getattr(estimator, "share", "") != "all":
+        return None
+    parts: dict[str, dict[str, Any]] = {"theta": {}, "head": {}}
+    for name, value in estimator.shared_.items():
+        part, _, own = name.partition("/")
+        parts[part][own] = value
+    return personal_model(checked_extractor(estimator.extractor), parts["theta"], parts["head"])
 
 
 def protection_rows(scale: Scale, seed: int) -> tuple[list[Row], dict[str, list[Trained]]]:
@@ -168,24 +211,33 @@ def _accuracy_rows(runs: Mapping[str, list[Trained]], setting: str, scale: Scale
             {AVERAGED: "+.035", ALONE: "+.029"}.get(other, "not found"),
             f"{np.mean(gap):+.3f} ± {error:.3f}",
         )
+    common = np.mean([run.common for run in runs[AVERAGED]])
+    yield Row(
+        "the same: FedAvg's shared model itself, after the last averaging, no silo's own training after it",
+        "not found which of the two the paper's FedAvg is",
+        f"{common:.3f}",
+    )
     official = best["HyperFL, torch's init"]
     yield Row(
-        "the same, hypernetwork initialised by hyperfan-in; as torch does, as in the official code",
+        "the same, hypernetwork initialised as ours; as torch does, as in the official code",
         "not found",
         f"{best[OURS]:.3f}; {official:.3f}",
     )
 
 
 def _private_rows(runs: Mapping[str, list[Trained]], size: _Size, scale: Scale) -> Iterator[Row]:
-    plain = float(np.mean([run.accuracy for run in runs[OURS]]))
+    without = {"HyperFL": OURS, "DP-FedAvg": AVERAGED, "private heads": HEADS}
     for unit in ("silo", "record"):
-        found = float(np.mean([run.accuracy for run in runs[f"HyperFL, {unit}"]]))
+        found = {name: [run.accuracy for run in runs[f"{name}, {unit}"]] for name in PRIVATE}
+        plain = {name: [run.accuracy for run in runs[other]] for name, other in without.items()}
+        common = np.mean([run.common for run in runs[f"DP-FedAvg, {unit}"]])
         yield Row(
             f"the same with a claim: ε = {EPSILON:g}, δ = {DELTA:g}, a {unit} replaced by another, over "
-            f"{size.private_rounds} rounds",
+            f"{size.private_rounds} rounds of one epoch",
             "EMNIST, ε = 4 a record: DP-FedAvg .351, CENTAUR .688, PPSGD .712 (each less than HyperFL's .763)",
-            f"{found:.3f}; without a claim, {size.rounds} rounds, {plain:.3f}",
-            None if scale == "smoke" else found < plain,
+            ", ".join(f"{name} {np.mean(each):.3f}" for name, each in found.items())
+            + f"; DP-FedAvg's shared model {common:.3f}",
+            None if scale == "smoke" else all(np.mean(found[name]) < np.mean(plain[name]) for name in PRIVATE),
         )
 
 
@@ -200,12 +252,20 @@ def _cost_rows(runs: Mapping[str, list[Trained]], scale: Scale) -> Iterator[Row]
         model.hidden_dim < ratio < model.hidden_dim + 2,
     )
     seconds = {name: min(run.seconds for run in each) for name, each in runs.items()}
-    of_fedavg = {name: seconds[name] / seconds[AVERAGED] for name in (OURS, HEADS, "HyperFL, silo", "HyperFL, record")}
+    of_fedavg = {name: seconds[name] / seconds[AVERAGED] for name in (OURS, HEADS)}
     yield Row(
-        "seconds a round: FedAvg, and times FedAvg's",
-        "EMNIST: FedAvg 23, HyperFL 37 (1.6 times), DP-FedAvg 194 (8.4), CENTAUR 210 (9.1)",
+        "CPU-seconds a round of all silos: FedAvg, and times FedAvg's",
+        "EMNIST: FedAvg 23, HyperFL 37 (1.6 times)",
         f"{seconds[AVERAGED]:.2f}; " + ", ".join(f"{name} {value:.1f}" for name, value in of_fedavg.items()),
         None if scale == "smoke" else of_fedavg[OURS] <= 3,
+    )
+    epochs = runs[AVERAGED][0].model.local_epochs  # of a round; under a claim it has one
+    an_epoch = {name: seconds[f"{name}, record"] * epochs / seconds[AVERAGED] for name in PRIVATE}
+    yield Row(
+        "CPU-seconds a local epoch with a claim for each record, times FedAvg's",
+        "EMNIST: DP-FedAvg 8.4, CENTAUR 9.1; at most 3 (our target)",
+        ", ".join(f"{name} {value:.1f}" for name, value in an_epoch.items()),
+        None if scale == "smoke" else an_epoch["DP-FedAvg"] <= 3,
     )
 
 
@@ -242,19 +302,22 @@ STUDY = Study(
 classifier stay in the silo. The paper shows that inversion attacks fail against its uploads, and claims no differential
 privacy. They do not fail against one who uses the architecture: study 45 of gradient inversion.
 
-- Ten silos of MNIST instead of twenty of EMNIST, few rounds, and a smaller hypernetwork: uploads of the paper's own are
-  129 times the extractor's. The paper's figures are from summaries of its tables.
-- The paper's direction does not come out at this scale: after 8 rounds HyperFL is behind FedAvg, private heads and
-  training alone. Why was not tested: it may be too early (the paper trains for 200 rounds), the small hypernetwork, or
-  vectors that differ between silos from the start, where the official code starts all from one. On the smoke scale's
-  digits, after 2 rounds, it is ahead, when the others have hardly begun to learn: no evidence for the paper.
-- The scale of our initialisation was chosen by the accuracy on test images of three of these silos, at this seed, among
-  about twenty candidates, after the first one failed to learn. That favours HyperFL; the baselines were not tuned.
+- Twenty silos as in the paper, of 150 MNIST images instead of 600 of EMNIST, 12 rounds instead of 200, hidden_dim 8
+  instead of 128: uploads would be 129 times the extractor's. The paper's figures are from summaries of its tables.
 - All methods see the same images and seeds, and are judged by the personal model after its last local training.
+  Learning rates, 0.1 and for HyperFL 0.05, were chosen on images held out of the training images (not that of silos
+  alone, nor those under a claim, which are the same); the images tested on were set apart before, and looked at in this
+  run only. The page lists what was tried.
+- HyperFL can at best share an extractor as private heads do, and these are behind FedAvg here at each rate that was
+  tried: silos agree on what a 4 looks like, and a shared classifier learns the classes that a silo has few images of.
+- Its own losses come on top. A step moves the hidden vector z so far that its units die in the first round; then the
+  heads' biases do the learning. Where z is kept alive, vectors drawn by the silos themselves share less of each step
+  than the official code's common one.
 - The sound variants promise (8, 10⁻⁵) over all their rounds, neighbours replacing a unit by another, which takes twice
-  the noise of adding or removing it. The paper's private baselines promise ε = 4 by Opacus, of adding or removing.
-- Under unit "silo" the classifier and the vector are trained without noise, so that some accuracy may be that of a
-  linear classifier on features which noise has made random; we have not taken the two apart. With a claim there are
-  fewer rounds than without, so the rows do not separate noise from rounds either.""",
+  the noise of adding or removing it. The paper's private baselines promise ε = 4 by Opacus, of adding or removing, and
+  train the classifier without noise, against which the promise does not hold (the tests have that twin); ours do not.
+- Under unit "silo" the classifier is trained without noise and stays in the silo, so that accuracy may be that of a
+  linear classifier on features which noise has made random. With a claim there are fewer rounds, of one epoch, so the
+  rows do not separate noise from rounds; at this scale nothing useful comes of a claim for a silo.""",
     run,
 )

@@ -1,4 +1,4 @@
-"""The sound variants: clipping, noise, what one unit can move; and twins that a coupled run must catch."""
+"""The sound variants, HyperFL's and the baselines': clipping, noise, what one unit can move; twins that are caught."""
 
 import contextlib
 
@@ -14,17 +14,21 @@ from torch import nn
 from sfumato import ZCDP, ApproxDP, Claim, PureDP, Release
 from sfumato.errors import InvalidClaim, InvalidData, TooFewParties
 from sfumato.federation import InProcess
-from sfumato.federation.hypernetwork import HyperFL, hyper_work, private
+from sfumato.federation.hypernetwork import FederatedAveraging, HyperFL, hyper_work, local_steps, private
 from sfumato.federation.hypernetwork.private import Privacy, clipped_sum
 from sfumato.privacy.ledger import Ledger
 
 SMALL = {"embedding_dim": 2, "hidden_dim": 2, "rounds": 1, "local_epochs": 2, "batch_size": 3, "random_state": 0}
 
 
-def fit(**change):
+def fit(share=None, **change):
+    """HyperFL, or the baseline that shares so much."""
     extractor = nn.Sequential(nn.Flatten(), nn.Linear(64, 2), nn.Tanh(), nn.Linear(2, 2))
-    given = {"extractor": extractor, "num_classes": 3, "claim": ZCDP(0.5), "embedding_seed": 0}
-    return HyperFL(**{**given, **SMALL, **change})
+    given = {"extractor": extractor, "num_classes": 3, "claim": ZCDP(0.5), "embedding_seed": 0, **SMALL, **change}
+    if share is None:
+        return HyperFL(**given)
+    hyper_only = ("embedding_seed", "embedding_dim", "hidden_dim")
+    return FederatedAveraging(share=share, **{name: value for name, value in given.items() if name not in hyper_only})
 
 
 def train(data, **change):
@@ -73,6 +77,7 @@ def other_silo(rng):
     return (images, labels), (images, labels + 1)
 
 
+@pytest.mark.parametrize("share", [None, "all", "extractor"])
 @pytest.mark.parametrize(
     ("draw", "change"),
     [
@@ -81,9 +86,9 @@ def other_silo(rng):
     ],
     ids=["record", "silo"],
 )
-def test_one_unit_moves_each_draw_by_what_is_declared_and_no_more(draw, change):
+def test_one_unit_moves_each_draw_by_what_is_declared_and_no_more(draw, change, share):
     rng = np.random.default_rng(0)
-    distances = [coupled_distance(lambda data: train(data, **change), *draw(rng), rng) for _ in range(10)]
+    distances = [coupled_distance(lambda data: train(data, share=share, **change), *draw(rng), rng) for _ in range(10)]
     assert max(distances) <= 1 + 1e-9
     assert max(distances) > 0.5
 
@@ -99,7 +104,7 @@ def psi_without_noise():
         return total
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hyper_work, "clipped_sum", remember)
+        patch.setattr(local_steps, "clipped_sum", remember)
         patch.setattr(private.StepNoise, "__call__", lambda self, sums: {**each(self, sums), **raw})
         yield
 
@@ -114,7 +119,7 @@ def clipped_on_theta_only():
         return {**clipped_sum(theta, norm), **rest}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hyper_work, "clipped_sum", theta_only)
+        patch.setattr(local_steps, "clipped_sum", theta_only)
         yield
 
 
@@ -129,14 +134,18 @@ def clipped_apart():
         return {**clipped_sum(parts[0], norm), **clipped_sum(parts[1], norm)}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hyper_work, "clipped_sum", apart)
+        patch.setattr(local_steps, "clipped_sum", apart)
         yield
 
 
+@pytest.mark.parametrize("share", [None, "extractor"])
 @pytest.mark.parametrize("twin", [psi_without_noise, clipped_on_theta_only, clipped_apart])
-def test_twins_of_the_record_variant_move_further(twin):
-    """Without noise on psi the first step is as it should be: it takes a second one to see what psi gives away."""
-    change = {"unit": "record", "batch_size": 100, "head_learning_rate": 10_000.0, "clip_norm": 0.1}
+def test_twins_of_the_record_variant_move_further(twin, share):
+    """Without noise on psi the first step is as it should be: it takes a second one to see what psi gives away.
+
+    Private heads with `psi_without_noise` are the published private baselines, which claim a record's privacy.
+    """
+    change = {"share": share, "unit": "record", "batch_size": 100, "head_learning_rate": 10_000.0, "clip_norm": 0.1}
     rng = np.random.default_rng(0)
     pairs = [neighbours(rng, 20) for _ in range(8)]
 
@@ -161,8 +170,9 @@ def test_the_noise_is_what_the_claim_says():
     assert float(drawn.std()) == pytest.approx(sigma, rel=5 / np.sqrt(40_000))
 
 
-def test_a_silos_upload_is_clipped_and_nothing_else_is_told():
-    protocol = Watching(fit(claim=ZCDP(1e12), clip_norm=0.01, rounds=2).protocol())
+@pytest.mark.parametrize("share", [None, "all", "extractor"])
+def test_a_silos_upload_is_clipped_and_nothing_else_is_told(share):
+    protocol = Watching(fit(claim=ZCDP(1e12), clip_norm=0.01, rounds=2, share=share).protocol())
     InProcess().run(protocol, silos())
     for _, reply, _ in protocol.seen:
         assert "examples" not in reply
@@ -179,9 +189,10 @@ def test_silos_weigh_the_same_where_their_sizes_are_not_told():
     assert np.allclose(after["hidden.weight"], protocol.work.start()["hidden.weight"] + mean, atol=1e-6)
 
 
+@pytest.mark.parametrize("share", [None, "all", "extractor"])
 @pytest.mark.parametrize("unit", ["silo", "record"])
-def test_claims_and_charges(unit, tmp_path):
-    model = fit(claim=ApproxDP(2.0, 1e-5), unit=unit, rounds=3)
+def test_claims_and_charges(unit, share, tmp_path):
+    model = fit(claim=ApproxDP(2.0, 1e-5), unit=unit, rounds=3, share=share)
     rho = model.protocol().work.privacy.rho
     assert Claim(ZCDP(rho)).epsilon_at(1e-5) == pytest.approx(2.0, rel=1e-6)
     ledger = Ledger(tmp_path / "ledger.db", create=True)
@@ -212,6 +223,30 @@ def test_without_noise_training_would_be_the_plain_one():
         assert torch.allclose(update[name], wanted, atol=2e-4)
 
 
+@pytest.mark.parametrize("share", ["all", "extractor"])
+def test_a_baseline_without_noise_would_move_by_plain_gradients(share):
+    """Theta and psi in one step each; a shared classifier moves at the extractor's rate, a private one at its own."""
+    change = {"unit": "record", "claim": ZCDP(1e13), "clip_norm": 1e3, "batch_size": 6, "local_epochs": 1}
+    images, labels = (torch.from_numpy(each) for each in silos(1, 6)[0])
+    work = fit(share=share, **change).protocol().work
+    theta = {name: value.detach().clone().requires_grad_() for name, value in work.extractor.named_parameters()}
+    update, kept = work.round(work.start(), {}, images, labels, [0, 0])
+    head = {name: value.detach().clone().requires_grad_() for name, value in work._first_head.items()}
+    local_steps.loss_of(work.extractor, theta, head, images, labels).backward()
+    for name, value in theta.items():
+        assert torch.allclose(update[f"theta/{name}"], -0.02 * (value.grad + 5e-4 * value.detach()), atol=2e-4)
+    rate = 0.02 if share == "all" else 0.1
+    for name, value in head.items():
+        moved = torch.from_numpy(kept[f"head/{name}"]) - value.detach()
+        assert torch.allclose(moved, -rate * (value.grad + 5e-4 * value.detach()), atol=2e-4)
+    assert ("head/weight" in update) == (share == "all")
+
+
+def test_a_claim_about_nothing_is_refused():
+    with pytest.raises(InvalidClaim, match='share="nothing"'):
+        fit(share="nothing").protocol()
+
+
 @pytest.mark.parametrize(
     ("change", "error", "match"),
     [
@@ -227,7 +262,8 @@ def test_without_noise_training_would_be_the_plain_one():
         ),
     ],
 )
+@pytest.mark.parametrize("share", [None, "all"])
 @pytest.mark.filterwarnings("ignore:statistics of normalisation")
-def test_bad_claims_are_refused_before_anything_is_spent(change, error, match):
+def test_bad_claims_are_refused_before_anything_is_spent(change, error, match, share):
     with pytest.raises(error, match=match):
-        fit(**change).fit(silos())
+        fit(share=share, **change).fit(silos())

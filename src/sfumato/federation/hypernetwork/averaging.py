@@ -1,7 +1,7 @@
 """FederatedAveraging: one model for all silos, a shared extractor with private classifiers, or no sharing at all.
 
 The baselines of `HyperFL`, in its shape. McMahan et al. 2017 (federated averaging); Collins et al. 2021 (FedRep: heads
-stay private). What an upload of theirs tells about images: `sfumato.attacks.gradient_inversion`.
+stay private); with a claim those of Bietti et al. 2022 (PPSGD) and Shen et al. 2023 (CENTAUR), made sound: `private`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from sklearn.base import BaseEstimator
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
-from sfumato.errors import InvalidData
-from sfumato.federation.hypernetwork.hyper_work import sgd, train_head
+from sfumato.errors import InvalidClaim, InvalidData
+from sfumato.federation.hypernetwork.local_steps import noisy_gradients, sgd, train_head
 from sfumato.federation.hypernetwork.models import (
     Arrays,
     Tensors,
@@ -32,10 +32,11 @@ from sfumato.federation.hypernetwork.models import (
     unpacked,
     with_statistics,
 )
+from sfumato.federation.hypernetwork.private import Privacy, PrivacyUnit, refuse_mixed_records
 from sfumato.federation.hypernetwork.protocol import FederatedRounds, run_with_models
 from sfumato.federation.hypernetwork.settings import Settings, SiloData, check_silo
 from sfumato.federation.in_process import Runtime
-from sfumato.privacy.bounds import Heuristic
+from sfumato.privacy.bounds import ZCDP, ApproxDP, Heuristic
 from sfumato.privacy.claim import Claim
 
 Share = Literal["all", "extractor", "nothing"]
@@ -55,16 +56,27 @@ class PlainWork:
     extractor : Module
     settings : Settings
     share : {"all", "extractor", "nothing"}
+    privacy : Privacy, optional
+
+    Raises
+    ------
+    InvalidData
+        If `share` is none of these, or each record is to be protected and the extractor mixes records.
+    InvalidClaim
+        If there is a claim and nothing is shared.
     """
 
-    weighted = True
-
-    def __init__(self, extractor: nn.Module, settings: Settings, share: Share) -> None:
+    def __init__(self, extractor: nn.Module, settings: Settings, share: Share, privacy: Privacy | None = None) -> None:
         if share not in get_args(Share):
             raise InvalidData(f"share must be one of {', '.join(get_args(Share))}; got {share!r}")
+        if share == "nothing" and privacy is not None:
+            raise InvalidClaim('share="nothing" lets nothing out that a claim could be about: leave it out')
+        if privacy is not None and privacy.unit == "record":
+            refuse_mixed_records(extractor)
         self.extractor = extractor
         self.settings = settings
         self.share = share
+        self.privacy = privacy
         with torch.random.fork_rng():
             torch.manual_seed(int(settings.random().integers(1 << 62)))
             for module in extractor.modules():
@@ -77,9 +89,19 @@ class PlainWork:
         """Of the system."""
         return {"all": "federated-averaging", "extractor": "private-heads", "nothing": "local-training"}[self.share]
 
+    @property
+    def weighted(self) -> bool:
+        """Whether silos tell how many records they have."""
+        return self.privacy is None or self._by_record
+
+    @property
+    def _by_record(self) -> bool:
+        return self.privacy is not None and self.privacy.unit == "record"
+
     def config(self) -> dict[str, Any]:
         """Return what server and silos must agree on."""
-        return {"extractor": described(self.extractor), "share": self.share}
+        privacy = {} if self.privacy is None else self.privacy.config()
+        return {"extractor": described(self.extractor), "share": self.share, "privacy": privacy}
 
     def start(self) -> Tensors:
         """Return what is shared, before the first round."""
@@ -89,12 +111,41 @@ class PlainWork:
         self, shared: Tensors, memory: Mapping[str, Any], images: torch.Tensor, labels: torch.Tensor, place: list[int]
     ) -> tuple[Tensors, Arrays]:
         """Train for a round; see `HyperWork.round`. A classifier that is not shared has epochs of its own, first."""
-        settings, random = self.settings, self.settings.random(*place)
+        random = self.settings.random(*place)
         extractor = with_statistics(self.extractor, memory).train()
         own = {"theta": dict(self._first), "head": dict(self._first_head)}
         for part in own:
             own[part] |= unpacked(part, memory) | unpacked(part, shared)
         theta, head = ({name: value.clone() for name, value in each.items()} for each in own.values())
+        train = self._train_privately if self._by_record else self._train
+        train(extractor, theta, head, images, labels, random)
+        after = self._shared(theta, head)
+        update = {name: after[name].detach() - shared[name] for name in after}
+        kept = {**packed("theta", theta), **packed("head", head), **packed("statistics", statistics(extractor))}
+        return update, kept
+
+    def release(self, update: Tensors) -> Tensors:
+        """Return the update as it may leave the silo."""
+        if self.privacy is None or self._by_record:
+            return update
+        return self.privacy.noisy_upload(update)
+
+    def model(self, memory: Mapping[str, Any]) -> nn.Module:
+        """Return a silo's personal model, from what it remembers."""
+        extractor = with_statistics(self.extractor, memory)
+        return personal_model(extractor, unpacked("theta", memory), unpacked("head", memory))
+
+    def _train(
+        self,
+        extractor: nn.Module,
+        theta: Tensors,
+        head: Tensors,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        random: np.random.Generator,
+    ) -> None:
+        """Move what is shared; a classifier that is not has moved by itself before."""
+        settings = self.settings
         if self.share != "all":
             train_head(extractor, theta, head, images, labels, settings, random)
         trained = [*theta.values(), *(head.values() if self.share == "all" else ())]
@@ -104,19 +155,30 @@ class PlainWork:
             loss_of(extractor, theta, head, images[rows], labels[rows]).backward()  # type: ignore[no-untyped-call]
             clip_grad_norm_(trained, settings.grad_clip)
             optimizer.step()
-        after = self._shared(theta, head)
-        update = {name: after[name].detach() - shared[name] for name in after}
-        kept = {**packed("theta", theta), **packed("head", head), **packed("statistics", statistics(extractor))}
-        return update, kept
 
-    def release(self, update: Tensors) -> Tensors:
-        """Return the update as it is."""
-        return update
-
-    def model(self, memory: Mapping[str, Any]) -> nn.Module:
-        """Return a silo's personal model, from what it remembers."""
-        extractor = with_statistics(self.extractor, memory)
-        return personal_model(extractor, unpacked("theta", memory), unpacked("head", memory))
+    def _train_privately(
+        self,
+        extractor: nn.Module,
+        theta: Tensors,
+        head: Tensors,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        random: np.random.Generator,
+    ) -> None:
+        """Move extractor and classifier by noisy gradients of both, shared or not; see `private`."""
+        assert self.privacy is not None
+        settings, trained = self.settings, [*theta.values(), *head.values()]
+        head_rate = settings.learning_rate if self.share == "all" else settings.head_learning_rate
+        optimizers = (sgd(theta.values(), settings.learning_rate, settings), sgd(head.values(), head_rate, settings))
+        parts = {
+            f"{part}/{name}": value for part, each in (("theta", theta), ("head", head)) for name, value in each.items()
+        }
+        for _, noisy in noisy_gradients(self.privacy, extractor, lambda: theta, head, images, labels, settings, random):
+            for name, parameter in parts.items():
+                parameter.grad = noisy[name]
+            clip_grad_norm_(trained, settings.grad_clip)
+            for optimizer in optimizers:
+                optimizer.step()
 
     def _shared(self, theta: Tensors, head: Tensors) -> Tensors:
         parts = {"all": {"theta": theta, "head": head}, "extractor": {"theta": theta}, "nothing": {}}[self.share]
@@ -136,6 +198,9 @@ class FederatedAveraging(BaseEstimator):  # type: ignore[misc]
         "nothing": each silo trains alone.
     rounds, local_epochs, head_epochs, learning_rate, head_learning_rate, momentum, weight_decay, grad_clip, batch_size
         As for `HyperFL`. `head_epochs` and `head_learning_rate` are those of a private classifier.
+    claim, unit, clip_norm
+        As for `HyperFL`. With share "all" that is DP-FedAvg; with "extractor" the classifier stays in the silo and, for
+        unit "record", moves by noisy gradients all the same: one that moves without is the gap of `private`.
     random_state : int, optional
 
     Attributes
@@ -172,6 +237,9 @@ class FederatedAveraging(BaseEstimator):  # type: ignore[misc]
         weight_decay: float = 5e-4,
         grad_clip: float = 50.0,
         batch_size: int = 50,
+        claim: ZCDP | ApproxDP | None = None,
+        unit: PrivacyUnit = "silo",
+        clip_norm: float = 1.0,
         random_state: int | None = None,
     ) -> None:
         self.extractor = extractor
@@ -186,6 +254,9 @@ class FederatedAveraging(BaseEstimator):  # type: ignore[misc]
         self.weight_decay = weight_decay
         self.grad_clip = grad_clip
         self.batch_size = batch_size
+        self.claim = claim
+        self.unit = unit
+        self.clip_norm = clip_norm
         self.random_state = random_state
 
     def protocol(self) -> FederatedRounds:
@@ -193,11 +264,14 @@ class FederatedAveraging(BaseEstimator):  # type: ignore[misc]
 
         Raises
         ------
-        InvalidData
+        InvalidData, InvalidClaim
             If a parameter is out of range.
         """
         settings = Settings(**{name: getattr(self, name) for name in Settings.__dataclass_fields__})
-        return FederatedRounds(PlainWork(checked_extractor(self.extractor), settings, self.share))
+        privacy = None
+        if self.claim is not None:
+            privacy = Privacy(self.claim, self.unit, self.clip_norm, self.rounds, self.local_epochs)
+        return FederatedRounds(PlainWork(checked_extractor(self.extractor), settings, self.share, privacy))
 
     def fit(self, silos: Sequence[SiloData] | None = None, *, runtime: Runtime | None = None) -> Self:
         """Train; parameters and errors as `HyperFL.fit`."""
@@ -206,7 +280,10 @@ class FederatedAveraging(BaseEstimator):  # type: ignore[misc]
             check_silo(silo, self.num_classes)
         outcome, models = run_with_models(protocol, silos, runtime)
         self.shared_ = outcome.result
-        self.claim_ = Claim(Heuristic(_PLAIN[self.share]), unit="record", trust="silo")
+        work = protocol.work
+        assert isinstance(work, PlainWork)
+        plain = Claim(Heuristic(_PLAIN[self.share]), unit="record", trust="silo")
+        self.claim_ = plain if work.privacy is None else work.privacy.claim
         self.outcome_ = outcome
         self.history_ = outcome.history
         self.bytes_up_ = sum(wave.payload_received for wave in outcome.history)

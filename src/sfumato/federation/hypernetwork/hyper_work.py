@@ -7,16 +7,15 @@ embedding for five. What the private ones promise: `private`.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.func import grad, vmap
 from torch.nn.utils import clip_grad_norm_
 
-from sfumato.errors import InvalidData
+from sfumato.federation.hypernetwork.local_steps import noisy_gradients, sgd, train_head
 from sfumato.federation.hypernetwork.models import (
     Arrays,
     Tensors,
@@ -31,9 +30,8 @@ from sfumato.federation.hypernetwork.models import (
     with_statistics,
 )
 from sfumato.federation.hypernetwork.network import HyperNetwork, Init
-from sfumato.federation.hypernetwork.private import Privacy, clipped_sum
+from sfumato.federation.hypernetwork.private import Privacy, refuse_mixed_records
 from sfumato.federation.hypernetwork.settings import Settings, draw_embedding
-from sfumato.privacy.release import Release
 
 
 class HyperWork:
@@ -74,8 +72,8 @@ class HyperWork:
         self.embedding_seed = embedding_seed
         self.privacy = privacy
         self._choices: dict[str, Any] = {"hidden_dim": hidden_dim, "share_bias": share_bias, "init": init}
-        if self._by_record and statistics(extractor):
-            raise InvalidData('unit="record" needs an extractor without batch normalisation, which mixes records')
+        if self._by_record:
+            refuse_mixed_records(extractor)
         self._first = HyperNetwork(extractor, embedding_dim, **self._choices, random_state=settings.random_state)
 
     @property
@@ -206,74 +204,18 @@ class HyperWork:
             sgd(body, settings.learning_rate, settings),
             sgd(head.values(), settings.head_learning_rate, settings),
         )
-        dimension = sum(value.numel() for value in (*extractor.parameters(), *head.values()))
-        size = min(settings.batch_size, len(images))
-        with Release(self.privacy.round_claim, purpose="HyperFL: steps of a round") as release:
-            noise = self.privacy.step_noise(release, dimension)
-            for rows in settings.batches(len(images), settings.local_epochs, random):
-                theta = network(embedding)
-                each = record_gradients(extractor, theta, head, images[rows], labels[rows])
-                noisy = noise(clipped_sum(each, self.privacy.clip_norm))
-                through = [noisy[f"theta/{name}"] / size for name in theta]
-                moves = torch.autograd.grad(list(theta.values()), body, through)
-                for leaf, move in zip(body, moves, strict=True):
-                    leaf.grad = move
-                for name, parameter in head.items():
-                    parameter.grad = noisy[f"head/{name}"] / size
-                self._clip(network, embedding)
-                for optimizer in optimizers:
-                    optimizer.step()
+        for theta, noisy in noisy_gradients(
+            self.privacy, extractor, lambda: network(embedding), head, images, labels, settings, random
+        ):
+            through = [noisy[f"theta/{name}"] for name in theta]
+            for leaf, move in zip(body, torch.autograd.grad(list(theta.values()), body, through), strict=True):
+                leaf.grad = move
+            for name, parameter in head.items():
+                parameter.grad = noisy[f"head/{name}"]
+            self._clip(network, embedding)
+            for optimizer in optimizers:
+                optimizer.step()
 
     def _clip(self, network: HyperNetwork, embedding: torch.Tensor) -> None:
         clip_grad_norm_(network.parameters(), self.settings.grad_clip)
         clip_grad_norm_([embedding], self.settings.grad_clip)
-
-
-def train_head(
-    extractor: nn.Module,
-    theta: Mapping[str, torch.Tensor],
-    head: Tensors,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    settings: Settings,
-    random: np.random.Generator,
-) -> None:
-    """Move the classifier in place, for `head_epochs`; the extractor stands still."""
-    for parameter in head.values():
-        parameter.requires_grad_()
-    optimizer = sgd(head.values(), settings.head_learning_rate, settings)
-    for rows in settings.batches(len(images), settings.head_epochs, random):
-        optimizer.zero_grad()
-        loss_of(extractor, theta, head, images[rows], labels[rows]).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    for parameter in head.values():
-        parameter.requires_grad_(False)
-        parameter.grad = None
-
-
-def sgd(parameters: Iterable[torch.Tensor], rate: float, settings: Settings) -> torch.optim.SGD:
-    """A fresh optimizer: momentum does not outlive the round whose phi it belongs to."""
-    return torch.optim.SGD(list(parameters), lr=rate, momentum=settings.momentum, weight_decay=settings.weight_decay)
-
-
-def record_gradients(
-    extractor: nn.Module, theta: Mapping[str, torch.Tensor], head: Tensors, images: torch.Tensor, labels: torch.Tensor
-) -> Tensors:
-    """Gradient of each record's loss with respect to theta and psi.
-
-    Returns
-    -------
-    dict of str to Tensor, shape (records, ...)
-        Names are those of theta under "theta/" and of the classifier under "head/".
-    """
-
-    def loss(theta: Tensors, head: Tensors, image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        return loss_of(extractor, theta, head, image[None], label[None])
-
-    first, second = ({name: value.detach() for name, value in each.items()} for each in (theta, head))
-    each_grad: Any = vmap(grad(loss, argnums=(0, 1)), in_dims=(None, None, 0, 0))
-    of_theta, of_head = each_grad(first, second, images, labels)
-    return {
-        **{f"theta/{name}": value for name, value in of_theta.items()},
-        **{f"head/{name}": value for name, value in of_head.items()},
-    }

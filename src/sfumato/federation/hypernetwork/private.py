@@ -1,7 +1,7 @@
 """What the sound variants promise, and their noise: on a silo's whole upload, or on each step's sum of gradients.
 
-For `HyperFL(claim=..., unit=...)`. Neighbours replace one unit by another; the noise is discrete Gaussian (Canonne,
-Kamath and Steinke 2020), drawn by each silo itself before anything leaves it.
+For `HyperFL` and `FederatedAveraging` with a `claim`. Neighbours replace one unit by another; the noise is discrete
+Gaussian (Canonne, Kamath and Steinke 2020), drawn by each silo itself before anything leaves it.
 
 Unit "silo"
 -----------
@@ -25,8 +25,15 @@ as one release with sensitivity 2C, (2C)²/2σ²-zCDP (parallel composition; ada
 is bounded for every past), and T rounds of E epochs are T·E times that. Everything is covered: uploads, v, psi.
 
 If psi moved without noise, as where only the upload is noised, the neighbours' psi would differ after one step, and
-with it the gradients of *all* records: a later sum could move by 2C for each record of its batch. The tests hold both
-twins against the auditor.
+with it the gradients of *all* records: a later sum could move by 2C for each record of its batch. So a claim for
+records does not hold of private heads trained without noise, as HyperFL's code has its private baselines. The tests
+hold both kinds of twin to that: HyperFL's, and theirs.
+
+Federated averaging
+-------------------
+Both proofs are word for word those of a network that writes its own parameters: theta is phi, and there is no v. With
+share "all" psi is part of the upload (silo) or moves by the average of all silos' (record): both are functions of noisy
+releases. With share "extractor" psi stays; under "silo" it is among what the silo keeps.
 """
 
 from __future__ import annotations
@@ -39,8 +46,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from dp_accounting import dp_event
+from torch import nn
 
-from sfumato.errors import InvalidClaim
+from sfumato.errors import InvalidClaim, InvalidData
+from sfumato.federation.hypernetwork.models import statistics
 from sfumato.privacy.accounting import Cost
 from sfumato.privacy.bounds import ZCDP, ApproxDP, Heuristic
 from sfumato.privacy.budget import largest_rho
@@ -60,7 +69,7 @@ _EXACT = "floating-point sums and norms are as good as exact ones"
 _ASSUMPTIONS = {
     "silo": (
         "who takes part, whose round fails, and how long it takes is public",
-        "a silo keeps its embedding, its classifier and its personal model to itself",
+        "a silo keeps to itself what it does not upload: embedding, classifier, personal model",
         _EXACT,
     ),
     "record": ("the number of a silo's records, and how long its rounds take, is public", _EXACT),
@@ -134,7 +143,7 @@ class Privacy:
         """Clip a silo's upload as one vector, and add noise: unit "silo"; see the module."""
         values = clipped(_flat(update), self.clip_norm)
         rho = self.rho / self.rounds
-        with Release(self.round_claim, purpose="HyperFL: upload of a silo") as release:
+        with Release(self.round_claim, purpose="upload of a silo") as release:
             noisy = release.gaussian(values, l2_sensitivity=2 * self.clip_norm, rho=rho)
         return _shaped(noisy, update)
 
@@ -175,6 +184,12 @@ class StepNoise:
         cells = to_grid(_flat(sums), self.granularity)
         noisy = self._prepaid.discrete_gaussian(cells, l2_sensitivity=float(self._sensitivity), sigma2=self._sigma2)
         return _shaped(from_grid(noisy, self.granularity), sums)
+
+
+def refuse_mixed_records(extractor: nn.Module) -> None:
+    """Raise InvalidData if the extractor has statistics over records: a record would be in the gradients of others."""
+    if statistics(extractor):
+        raise InvalidData('unit="record" needs an extractor without batch normalisation, which mixes records')
 
 
 def clipped(values: np.ndarray[Any, np.dtype[np.float64]], norm: float) -> np.ndarray[Any, np.dtype[np.float64]]:
