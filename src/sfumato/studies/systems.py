@@ -194,8 +194,9 @@ SYSTEMS: tuple[System, ...] = (
         "federation.shared_randomness",
         "enabling",
         "works",
-        "[study](studies/42-shared-randomness.md); a byte does what a float32 does, and as many scalars as parameters "
-        "give the gradient away; two machines were no better than one on the small language model",
+        "[study](studies/42-shared-randomness.md); a byte does what a float32 does, SmolLM2-135M's last layers "
+        "included (one seed, 240 bytes); as many scalars as parameters give the gradient away; on the small language model two "
+        "machines beat one on 9 of 10 seeds, at p = 0.039 where 0.01 was asked",
     ),
     System(43, "CLIPSep", "restoration.separation", "restoration"),
     System(44, "Membership inference against text-to-image models", "attacks.text_to_image_membership", "attack"),
@@ -206,7 +207,8 @@ SYSTEMS: tuple[System, ...] = (
         "protection, heuristic + sound variant",
         "partial",
         "[study](studies/45-hyperfl.md), [attacked](studies/45-gradient-inversion.md): one upload gives away the "
-        "extractor's weights and gradient and the private embedding; the paper's gain in accuracy did not come out",
+        "extractor's weights and gradient and the private embedding; ahead of training alone (+.023 ± .010), behind "
+        "FedAvg (-.053 ± .009) and private heads; DP-FedAvg and private heads with a claim beside it",
     ),
     System(
         46,
