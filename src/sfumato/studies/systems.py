@@ -195,8 +195,8 @@ SYSTEMS: tuple[System, ...] = (
         "enabling",
         "works",
         "[study](studies/42-shared-randomness.md); a byte does what a float32 does, SmolLM2-135M's last layers "
-        "included (one seed, 240 bytes); as many scalars as parameters give the gradient away; on the small language model two "
-        "machines beat one on 9 of 10 seeds, at p = 0.039 where 0.01 was asked",
+        "included (one seed, 240 bytes); as many scalars as parameters give the gradient away; on the small language "
+        "model two machines beat one on 9 of 10 seeds, at p = 0.039 where 0.01 was asked",
     ),
     System(43, "CLIPSep", "restoration.separation", "restoration"),
     System(44, "Membership inference against text-to-image models", "attacks.text_to_image_membership", "attack"),
