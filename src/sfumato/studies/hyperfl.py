@@ -55,7 +55,7 @@ _SCALES: dict[Scale, _Size] = {
 def set_apart(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return row numbers to train on and to test on: a fifth of each class, the same for all seeds.
 
-    Whatever was chosen for this study was chosen on images that silos train on; those apart were looked at once.
+    Rates were chosen on images that silos train on, and none on those set apart.
     """
     random = np.random.default_rng(45)
     each = [random.permutation(np.flatnonzero(labels == c)) for c in range(10)]
@@ -306,8 +306,9 @@ privacy. They do not fail against one who uses the architecture: study 45 of gra
   instead of 128: uploads would be 129 times the extractor's. The paper's figures are from summaries of its tables.
 - All methods see the same images and seeds, and are judged by the personal model after its last local training.
   Learning rates, 0.1 and for HyperFL 0.05, were chosen on images held out of the training images (not that of silos
-  alone, nor those under a claim, which are the same); the images tested on were set apart before, and looked at in this
-  run only. The page lists what was tried.
+  alone, nor those under a claim, which are the same); the images tested on were set apart before, and
+  looked at in two runs of this table only, though those of an earlier version may be among them. The page lists what
+  was tried.
 - HyperFL can at best share an extractor as private heads do, and these are behind FedAvg here at each rate that was
   tried: silos agree on what a 4 looks like, and a shared classifier learns the classes that a silo has few images of.
 - Its own losses come on top. A step moves the hidden vector z so far that its units die in the first round; then the

@@ -107,15 +107,6 @@ def hyper_view(client, images, **changed):
     return View(**given | changed)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Two threads on a busy machine are ten times slower than one: the tensors are small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def lab():
     """All of the above; pytest's importlib mode has no sibling imports."""

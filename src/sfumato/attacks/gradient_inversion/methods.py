@@ -6,6 +6,7 @@ al. 2020); on HyperFL the attacker of Guo et al. (2025) and one that uses what i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,24 +81,12 @@ def idlg(setting: Setting) -> Attempt:
 
 def ig(setting: Setting) -> Attempt:
     """Images by signs on the cosine and the total variation; labels first."""
-    theta, target = _classifier(setting)
-    labels = _needed_labels(setting, target)
-
-    def matching(free: Free) -> Tensor:
-        return cosine_distance(loss_gradient(setting.model, theta, free[0], labels, setting.loss), target)
-
-    return _attempt(setting, setting.signs(matching, lambda: [setting.start()]), labels.numpy())
+    return _searched_by_signs(setting, cosine_distance)
 
 
 def signs(setting: Setting) -> Attempt:
     """IG for an upload of the gradient's signs alone, such as of signSGD or of a supermask after one step."""
-    theta, target = _classifier(setting)
-    labels = _needed_labels(setting, target)
-
-    def matching(free: Free) -> Tensor:
-        return sign_distance(loss_gradient(setting.model, theta, free[0], labels, setting.loss), target)
-
-    return _attempt(setting, setting.signs(matching, lambda: [setting.start()]), labels.numpy())
+    return _searched_by_signs(setting, sign_distance)
 
 
 def private_head(setting: Setting) -> Attempt:
@@ -140,6 +129,16 @@ def _without_head(setting: Setting, gradient: Tensors, parameters: Tensors) -> A
         return [setting.start()] if batch == 1 else [setting.start(), setting.noise(batch, batch)]
 
     return _attempt(setting, setting.signs(matching, start), None)
+
+
+def _searched_by_signs(setting: Setting, distance: Callable[[Tensors, Tensors], Tensor]) -> Attempt:
+    theta, target = _classifier(setting)
+    labels = _needed_labels(setting, target)
+
+    def matching(free: Free) -> Tensor:
+        return distance(loss_gradient(setting.model, theta, free[0], labels, setting.loss), target)
+
+    return _attempt(setting, setting.signs(matching, lambda: [setting.start()]), labels.numpy())
 
 
 def _classifier(setting: Setting) -> tuple[Tensors, Tensors]:
